@@ -1,0 +1,1 @@
+//! View, mode, plan, check, explain, place.

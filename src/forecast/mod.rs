@@ -1,0 +1,1 @@
+//! Load forecasts: polars features, linfa models, bands, fall-back.

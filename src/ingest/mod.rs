@@ -1,0 +1,1 @@
+//! MQTT bytes to readings.

@@ -1,0 +1,2 @@
+//! The `tramuntana` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The model identified from telemetry.

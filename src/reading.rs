@@ -1,0 +1,106 @@
+//! One measured value and how far it can be trusted.
+//!
+//! Words: a *reading* is (point, source timestamp, canonical value, quality). *Quality* is a set of marks; an empty set
+//! means good. A mark never deletes a value: the value is kept as evidence.
+
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Index of a point in its site's catalogue. Stable within a data directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PointId(pub u32);
+
+/// Marks on a reading. Empty = good.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Quality(pub u16);
+
+impl Quality {
+    pub const GOOD: Quality = Quality(0);
+    /// The publisher itself distrusts the value.
+    pub const DISTRUSTED: Quality = Quality(1);
+    /// Outside the range that the point's kind or site file allows.
+    pub const OUT_OF_RANGE: Quality = Quality(1 << 1);
+    /// Changed faster than the point can.
+    pub const TOO_FAST: Quality = Quality(1 << 2);
+    /// Has not changed for longer than the point can stand still.
+    pub const FROZEN: Quality = Quality(1 << 3);
+    /// Older than a reading that was already taken in for the same point.
+    pub const LATE: Quality = Quality(1 << 4);
+    /// Ahead of the site's clock, within the tolerated skew.
+    pub const SKEWED: Quality = Quality(1 << 5);
+    /// The publisher sent null: the point has no value now. Stored as NaN.
+    pub const NO_VALUE: Quality = Quality(1 << 6);
+    /// Filled in by a rule, not measured.
+    pub const ESTIMATED: Quality = Quality(1 << 7);
+    /// The publisher marks it as history: stored, never used for control.
+    pub const HISTORICAL: Quality = Quality(1 << 8);
+
+    const NAMES: [(Quality, &'static str); 9] = [
+        (Quality::DISTRUSTED, "distrusted"),
+        (Quality::OUT_OF_RANGE, "out of range"),
+        (Quality::TOO_FAST, "too fast"),
+        (Quality::FROZEN, "frozen"),
+        (Quality::LATE, "late"),
+        (Quality::SKEWED, "skewed"),
+        (Quality::NO_VALUE, "no value"),
+        (Quality::ESTIMATED, "estimated"),
+        (Quality::HISTORICAL, "historical"),
+    ];
+
+    pub fn is_good(self) -> bool {
+        self.0 == 0
+    }
+    pub fn with(self, mark: Quality) -> Quality {
+        Quality(self.0 | mark.0)
+    }
+    pub fn has(self, mark: Quality) -> bool {
+        self.0 & mark.0 != 0
+    }
+    /// May a controller act on it? Late or skewed values still may; the others may not.
+    pub fn usable(self) -> bool {
+        self.0 & !(Quality::LATE.0 | Quality::SKEWED.0) == 0
+    }
+    /// `good`, or the marks' names joined by `, `.
+    pub fn text(self) -> String {
+        if self.is_good() {
+            return "good".into();
+        }
+        let names: Vec<&str> = Quality::NAMES.iter().filter(|(mark, _)| self.has(*mark)).map(|(_, name)| *name).collect();
+        names.join(", ")
+    }
+}
+
+/// One value of one point. `value` is in the canonical unit of the point's kind and finite, or NaN with `NO_VALUE`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reading {
+    pub point: PointId,
+    /// Source timestamp, ms since the epoch.
+    pub at: Timestamp,
+    pub value: f64,
+    pub quality: Quality,
+}
+
+/// The newest reading of a point, with the arrival time on the site's clock.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Latest {
+    pub at: Timestamp,
+    pub arrived: Timestamp,
+    pub value: f64,
+    pub quality: Quality,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quality_is_a_set_with_names() {
+        let q = Quality::GOOD.with(Quality::LATE).with(Quality::FROZEN);
+        assert_eq!(q.text(), "frozen, late");
+        assert!(!q.usable() && !q.is_good());
+        assert!(Quality::LATE.usable());
+        assert_eq!(Quality::GOOD.text(), "good");
+    }
+}

@@ -1,0 +1,1 @@
+//! What schedulers take from us: placement hints in their words.

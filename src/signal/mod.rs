@@ -1,0 +1,3 @@
+//! Outside signals: weather, measured load, jobs.
+
+pub mod weather;

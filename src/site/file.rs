@@ -1,0 +1,489 @@
+//! The site file: what metadata cannot say of a plant (roles, loops, limits, actuators, meters, partitions).
+//!
+//! Invariants: unknown keys are refused with their line; every reference inside the file resolves; a bound is a pair
+//! with `lo < hi`. A site file never carries a physical parameter of the plant: those are identified from telemetry.
+
+use super::Selector;
+use crate::time::Span;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// The version of the format that this program reads.
+pub const FORMAT: u32 = 1;
+
+/// A refused site file: where, what was expected, how to mend it.
+#[derive(Debug, thiserror::Error)]
+pub enum SiteFileError {
+    #[error("{path}: cannot be read: {why}; give each site its file as `sites = [\"sensors/<site>/site.toml\"]`", path = path.display())]
+    Unreadable { path: PathBuf, why: std::io::Error },
+    #[error("{path}, line {line}: {why}", path = path.display())]
+    Syntax { path: PathBuf, line: usize, why: String },
+    #[error("{path}: {what}: {why}", path = path.display())]
+    Meaning { path: PathBuf, what: String, why: String },
+}
+
+/// How several points become one number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Combine {
+    #[default]
+    Mean,
+    Sum,
+    Max,
+    Min,
+}
+
+/// Whose clock a site follows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClockSource {
+    /// The BMS heartbeat (DSX `HeartbeatTimestampBms`).
+    #[default]
+    Bms,
+    /// This host's clock.
+    Host,
+    /// The newest accepted timestamp.
+    Data,
+}
+
+/// The mode in which control of a site begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StartMode {
+    /// Computes and records; publishes no request.
+    #[default]
+    Shadow,
+    /// Publishes a request when an operator approves it.
+    Advise,
+    /// Publishes requests inside the guardrails by itself.
+    Auto,
+}
+
+/// What the controller minimises.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Objective {
+    #[default]
+    KwhPerGpuHour,
+}
+
+/// Who the site is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SiteName {
+    /// Short identifier, used in the API, in folders and in metrics: letters, digits, `-`.
+    pub id: String,
+    pub name: String,
+    /// What the file claims to be, shown wherever the site is (e.g. `representative, not BSC's plant`).
+    #[serde(default)]
+    pub label: String,
+    /// IANA time zone of reports and calendars.
+    pub time_zone: String,
+}
+
+/// How the site speaks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bus {
+    /// Broker of this site; the configuration's `broker` where absent.
+    #[serde(default)]
+    pub broker: Option<String>,
+    /// MQTT topic filter that carries this site's metadata and values.
+    pub filter: String,
+    /// Our identifier in the metadata's `integration` field.
+    #[serde(default = "default_integration")]
+    pub integration: String,
+    #[serde(default)]
+    pub clock: ClockSource,
+}
+
+fn default_integration() -> String {
+    "TRAMUNTANA".into()
+}
+
+/// How the site is controlled.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Control {
+    #[serde(default)]
+    pub mode: StartMode,
+    #[serde(default)]
+    pub objective: Objective,
+    /// Length of one control tick on the site's clock, s.
+    #[serde(default = "default_tick_s")]
+    pub tick_s: u32,
+    /// A recommendation or a request not renewed within this time lapses, s.
+    #[serde(default = "default_valid_s")]
+    pub valid_s: u32,
+    /// Name of the identified model under `models/`; none = identify from scratch.
+    #[serde(default)]
+    pub plant_model: Option<String>,
+    /// Name of the load forecast model under `models/`.
+    #[serde(default)]
+    pub load_model: Option<String>,
+}
+
+fn default_tick_s() -> u32 {
+    300
+}
+fn default_valid_s() -> u32 {
+    1800
+}
+
+impl Default for Control {
+    fn default() -> Control {
+        Control {
+            mode: StartMode::Shadow,
+            objective: Objective::KwhPerGpuHour,
+            tick_s: default_tick_s(),
+            valid_s: default_valid_s(),
+            plant_model: None,
+            load_model: None,
+        }
+    }
+}
+
+impl Control {
+    pub fn tick(&self) -> Span {
+        Span::seconds(i64::from(self.tick_s))
+    }
+    pub fn valid(&self) -> Span {
+        Span::seconds(i64::from(self.valid_s))
+    }
+}
+
+/// A name that the controller knows, bound to points. Known names: `dry_bulb`, `wet_bulb`, `outdoor_humidity`,
+/// `room_dew_point`, `gpus_allocated`, `ai_status`; others serve limits, loops and the page.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Role {
+    pub name: String,
+    pub select: Selector,
+    #[serde(default)]
+    pub combine: Combine,
+    /// One sentence of truth about the value.
+    #[serde(default)]
+    pub about: String,
+}
+
+/// A coolant loop that carries heat.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Loop {
+    pub id: String,
+    pub name: String,
+    /// Roles of the loop's supply and return temperature and flow.
+    pub supply: String,
+    #[serde(rename = "return")]
+    pub return_: String,
+    #[serde(default)]
+    pub flow: Option<String>,
+    /// Role of the heat that the loop must carry, kW (a sum of rack powers or meters): the forecast's target.
+    pub load: String,
+    /// The loop that takes this loop's heat; none = ambient.
+    #[serde(default)]
+    pub into: Option<String>,
+}
+
+/// A setpoint that we may request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Actuator {
+    pub id: String,
+    pub name: String,
+    /// The loop it acts on.
+    #[serde(rename = "loop")]
+    pub loop_id: String,
+    /// The points to publish requests to; several (one per CDU) take the same value.
+    pub request: Selector,
+    /// The setpoint in force as the BMS reads it back.
+    pub in_force: Selector,
+    /// Role of the quantity that the setpoint steers; none where nothing measures it.
+    #[serde(default)]
+    pub measured: Option<String>,
+    /// Bounds, in the canonical unit of the point's kind.
+    pub lo: f64,
+    pub hi: f64,
+    /// The operators' fixed setpoint: the baseline, and where we hand back to.
+    pub default: f64,
+    /// Largest change per minute and per ten minutes, in the same unit.
+    pub slew_per_min: f64,
+    pub slew_per_10min: f64,
+    /// Smallest change worth a request.
+    pub step: f64,
+    /// Least time between two changes, s.
+    #[serde(default = "default_dwell_s")]
+    pub dwell_s: u32,
+}
+
+fn default_dwell_s() -> u32 {
+    300
+}
+
+/// A limit that is never crossed by our action. At least one of `max` and `min` is given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limit {
+    pub id: String,
+    pub name: String,
+    /// Role of the value that the limit bounds.
+    pub role: String,
+    #[serde(default)]
+    pub max: Option<f64>,
+    #[serde(default)]
+    pub min: Option<f64>,
+    /// With this role, `min` and `max` are counted from its value (dew point + 2 K: `above = "room_dew_point"`, `min = 2`).
+    #[serde(default)]
+    pub above: Option<String>,
+    /// Distance from the limit that a plan keeps, in the same unit.
+    pub margin: f64,
+    /// The actuator that the limit bounds directly, where its setpoint is the limited value.
+    #[serde(default)]
+    pub actuator: Option<String>,
+    /// Source of the figure (ASHRAE W32, vendor data sheet, operator's rule).
+    #[serde(default)]
+    pub source: String,
+}
+
+/// Which side of the account a meter is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MeterBoundary {
+    It,
+    Cooling,
+    Loss,
+}
+
+/// A power meter of the energy account.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Meter {
+    pub id: String,
+    pub name: String,
+    pub select: Selector,
+    pub boundary: MeterBoundary,
+}
+
+/// A set of racks that one scheduler partition runs on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Partition {
+    pub id: String,
+    pub name: String,
+    /// Selects one point per rack (its `RackPower`).
+    pub racks: Selector,
+    pub gpus_per_rack: u32,
+    /// Electrical rating of one rack, kW.
+    pub rack_rating_kw: f64,
+    /// Job classes that the partition takes (`training`, `inference`).
+    pub job_classes: Vec<String>,
+}
+
+/// A site file, checked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SiteFile {
+    pub format: u32,
+    pub site: SiteName,
+    pub bus: Bus,
+    #[serde(default)]
+    pub control: Control,
+    #[serde(default, rename = "role")]
+    pub roles: Vec<Role>,
+    #[serde(default, rename = "loop")]
+    pub loops: Vec<Loop>,
+    #[serde(default, rename = "actuator")]
+    pub actuators: Vec<Actuator>,
+    #[serde(default, rename = "limit")]
+    pub limits: Vec<Limit>,
+    #[serde(default, rename = "meter")]
+    pub meters: Vec<Meter>,
+    #[serde(default, rename = "partition")]
+    pub partitions: Vec<Partition>,
+}
+
+impl SiteFile {
+    /// Reads and checks a site file.
+    pub fn load(path: &Path) -> Result<SiteFile, SiteFileError> {
+        let text = std::fs::read_to_string(path).map_err(|why| SiteFileError::Unreadable { path: path.into(), why })?;
+        SiteFile::parse(path, &text)
+    }
+
+    /// Checks a site file's text; `path` is for the errors.
+    pub fn parse(path: &Path, text: &str) -> Result<SiteFile, SiteFileError> {
+        let file: SiteFile = toml::from_str(text).map_err(|e| SiteFileError::Syntax {
+            path: path.into(),
+            line: e.span().map_or(1, |s| 1 + text[..s.start.min(text.len())].matches('\n').count()),
+            why: e.message().to_owned(),
+        })?;
+        file.check().map_err(|(what, why)| SiteFileError::Meaning { path: path.into(), what, why })?;
+        Ok(file)
+    }
+
+    fn check(&self) -> Result<(), (String, String)> {
+        let fail = |what: String, why: &str| Err((what, why.to_owned()));
+        if self.format != FORMAT {
+            return fail(format!("format = {}", self.format), &format!("this program reads format {FORMAT}; see the README on upgrading"));
+        }
+        let id = &self.site.id;
+        if id.is_empty() || !id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_') {
+            return fail(format!("site.id = {id:?}"), "use letters, digits and `-` only; it names folders and metrics");
+        }
+        if jiff::tz::TimeZone::get(&self.site.time_zone).is_err() {
+            return fail(format!("site.time_zone = {:?}", self.site.time_zone), "not an IANA time zone; for example `Europe/Madrid`");
+        }
+        if let Err(why) = check_filter(&self.bus.filter) {
+            return fail(format!("bus.filter = {:?}", self.bus.filter), why);
+        }
+        if self.control.tick_s == 0 || self.control.valid_s < self.control.tick_s {
+            return fail("control".into(), "`tick_s` must be at least 1, and `valid_s` at least one tick");
+        }
+        let role = |name: &String| self.roles.iter().any(|r| r.name == *name);
+        for r in &self.roles {
+            if r.select.is_empty() {
+                return fail(
+                    format!("role {:?}", r.name),
+                    "its `select` is empty: it would match no point; give object_type, point_type or others",
+                );
+            }
+        }
+        for l in &self.loops {
+            for r in [&l.supply, &l.return_, &l.load].into_iter().chain(&l.flow) {
+                if !role(r) {
+                    return fail(format!("loop {:?}", l.id), &format!("no role is named {r:?}; add a [[role]] with that name"));
+                }
+            }
+            if let Some(into) = &l.into
+                && !self.loops.iter().any(|o| o.id == *into && o.id != l.id)
+            {
+                return fail(format!("loop {:?}", l.id), &format!("`into = {into:?}` names no other loop"));
+            }
+        }
+        for a in &self.actuators {
+            let what = format!("actuator {:?}", a.id);
+            if !(a.lo < a.hi && a.lo <= a.default && a.default <= a.hi) {
+                return fail(what, "needs lo < hi and default within them");
+            }
+            if !(a.slew_per_min > 0.0 && a.slew_per_10min > 0.0 && a.step > 0.0) {
+                return fail(what, "slew_per_min, slew_per_10min and step must be above 0");
+            }
+            if !self.loops.iter().any(|l| l.id == a.loop_id) {
+                return fail(what, &format!("`loop = {:?}` names no [[loop]]", a.loop_id));
+            }
+            if a.request.is_empty() || a.in_force.is_empty() {
+                return fail(what, "`request` and `in_force` must select points");
+            }
+            if let Some(m) = &a.measured
+                && !role(m)
+            {
+                return fail(what, &format!("`measured = {m:?}` names no role"));
+            }
+        }
+        for l in &self.limits {
+            let what = format!("limit {:?}", l.id);
+            if l.max.is_none() && l.min.is_none() {
+                return fail(what, "give `max`, `min` or both");
+            }
+            if l.margin.is_nan() || l.margin < 0.0 {
+                return fail(what, "`margin` must be 0 or above");
+            }
+            if let Some(r) = std::iter::once(&l.role).chain(&l.above).find(|r| !role(r)) {
+                return fail(what, &format!("no role is named {r:?}"));
+            }
+            if let Some(a) = &l.actuator
+                && !self.actuators.iter().any(|x| x.id == *a)
+            {
+                return fail(what, &format!("`actuator = {a:?}` names no actuator"));
+            }
+        }
+        for p in &self.partitions {
+            if p.gpus_per_rack == 0 || !(p.rack_rating_kw > 0.0) {
+                return fail(format!("partition {:?}", p.id), "gpus_per_rack and rack_rating_kw must be above 0");
+            }
+        }
+        unique("role", self.roles.iter().map(|r| &r.name))?;
+        unique("loop", self.loops.iter().map(|r| &r.id))?;
+        unique("actuator", self.actuators.iter().map(|r| &r.id))?;
+        unique("limit", self.limits.iter().map(|r| &r.id))?;
+        unique("meter", self.meters.iter().map(|r| &r.id))?;
+        unique("partition", self.partitions.iter().map(|r| &r.id))
+    }
+
+    pub fn role(&self, name: &str) -> Option<&Role> {
+        self.roles.iter().find(|r| r.name == name)
+    }
+    pub fn actuator(&self, id: &str) -> Option<&Actuator> {
+        self.actuators.iter().find(|a| a.id == id)
+    }
+}
+
+fn unique<'a>(what: &str, names: impl Iterator<Item = &'a String>) -> Result<(), (String, String)> {
+    let mut seen = std::collections::BTreeSet::new();
+    for n in names {
+        if !seen.insert(n) {
+            return Err((format!("{what} {n:?}"), "is there twice; rename one".into()));
+        }
+    }
+    Ok(())
+}
+
+/// An MQTT 3.1.1 topic filter (§4.7): `+` and `#` stand alone in a level, `#` only in the last.
+fn check_filter(filter: &str) -> Result<(), &'static str> {
+    if filter.is_empty() || filter.len() > 65_535 || filter.contains('\0') {
+        return Err("an MQTT topic filter has 1 to 65,535 bytes and no NUL");
+    }
+    let levels: Vec<&str> = filter.split('/').collect();
+    for (i, level) in levels.iter().enumerate() {
+        if level.contains('#') && (*level != "#" || i + 1 != levels.len()) {
+            return Err("`#` must stand alone and come last");
+        }
+        if level.contains('+') && *level != "+" {
+            return Err("`+` must stand alone between slashes");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+format = 1
+[site]
+id = "hall"
+name = "Hall"
+time_zone = "Europe/Madrid"
+[bus]
+filter = "BMS/v1/PUB/+/+/+/hall/#"
+[[role]]
+name = "supply"
+select = { object_type = "CDU", process_area = ["Supply"] }
+[[role]]
+name = "load"
+select = { point_type = "RackPower" }
+combine = "sum"
+[[loop]]
+id = "tcs"
+name = "Technology cooling"
+supply = "supply"
+return = "supply"
+load = "load"
+"#;
+
+    fn refused(text: &str) -> String {
+        SiteFile::parse(Path::new("x/site.toml"), text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn errors_name_the_file_and_the_place() {
+        assert!(SiteFile::parse(Path::new("x"), GOOD).is_ok());
+        assert!(refused(&GOOD.replace("format = 1", "format = 7")).contains("reads format 1"));
+        let unknown = refused(&GOOD.replace("time_zone", "timezone"));
+        assert!(unknown.starts_with("x/site.toml, line 6"), "{unknown}");
+        assert!(refused(&GOOD.replace("load = \"load\"", "load = \"heat\"")).contains("no role is named \"heat\""));
+        assert!(refused(&GOOD.replace("hall/#", "hall/#/x")).contains("come last"));
+        assert!(refused(&GOOD.replace("Europe/Madrid", "Mars/Olympus")).contains("IANA"));
+        assert!(refused(&format!("{GOOD}\n[[role]]\nname = \"load\"\nselect = {{ point_type = \"x\" }}")).contains("is there twice"));
+    }
+}

@@ -1,0 +1,20 @@
+//! What is known of a site: its points (from metadata) and its site file (what metadata cannot say).
+//!
+//! Words: a *point* is one thing that is measured or set, known by its path; the *catalogue* numbers the points of one
+//! site; a *selector* picks points by meaning (object type, point type, process area, what they serve), never by the
+//! text of a tag path; a *role* is a name that the controller knows, bound to a selector; a *site file* is
+//! `sensors/<site>/site.toml`.
+//! Invariants: nothing about a plant is code; a point's identity is its path; the catalogue only grows.
+
+mod catalogue;
+mod file;
+mod point;
+mod selector;
+
+pub use catalogue::{Catalogue, POINTS_MAX};
+pub use file::{
+    Actuator, Bus, ClockSource, Combine, Control, Limit, Loop, Meter, MeterBoundary, Objective, Partition, Role, SiteFile, SiteFileError,
+    SiteName, StartMode,
+};
+pub use point::{Point, StateText};
+pub use selector::Selector;

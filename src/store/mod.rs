@@ -1,0 +1,1 @@
+//! Time series on disk.

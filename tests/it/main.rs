@@ -1,0 +1,11 @@
+//! The one integration test binary; each room has its file.
+
+mod api;
+mod control;
+mod demo;
+mod forecast;
+mod ingest;
+mod plant;
+mod serve;
+mod store;
+mod tidy;
