@@ -409,6 +409,7 @@ impl Store for Embedded {
         }
         writing.write(&mut columns)?;
         if writing.rows == 0 {
+            writing.abandon();
             return Ok(0);
         }
         // A row that came after its point was written to the file must not be removed: only what the file has goes.

@@ -65,6 +65,11 @@ impl Writing {
         self.writer.write_batch(&frame).map_err(|e| polars_error(&self.dir, e))
     }
 
+    /// Gives the file up; nothing was there to write.
+    pub fn abandon(self) {
+        let _ = std::fs::remove_file(&self.aside);
+    }
+
     /// Makes the file durable and gives it its name.
     pub fn finish(self) -> Result<u64, StoreError> {
         self.writer.finish().map_err(|e| polars_error(&self.dir, e))?;
@@ -94,10 +99,6 @@ impl Sealed {
         self.dir.join(site).join(format!("{day}.parquet"))
     }
 
-    pub fn has(&self, site: &str, day: &str) -> bool {
-        self.path(site, day).is_file()
-    }
-
     /// Days of a site that have a file, in order.
     pub fn days(&self, site: &str) -> Result<Vec<String>, StoreError> {
         let entries = match std::fs::read_dir(self.dir.join(site)) {
@@ -115,6 +116,7 @@ impl Sealed {
     pub fn size(&self) -> (u64, u64) {
         let sites = std::fs::read_dir(&self.dir).into_iter().flatten().flatten();
         let files = sites.flat_map(|s| std::fs::read_dir(s.path()).into_iter().flatten().flatten());
+        let files = files.filter(|f| f.path().extension().is_some_and(|x| x == "parquet"));
         files.filter_map(|f| f.metadata().ok()).fold((0, 0), |(bytes, n), m| (bytes + m.len(), n + 1))
     }
 
