@@ -163,6 +163,8 @@ pub fn metadata(path: &str, payload: &[u8]) -> Result<Point, &'static str> {
         (Some(unit), None) => Unit::parse(unit).map_or(Kind::Opaque, |u| u.kind),
         (None, Some(texts)) if texts.is_empty() => return Err("metadata with empty stateText"),
         (None, Some(_)) => Kind::State,
+        // The one measurement that the contract leaves without a unit: a pure number.
+        (None, None) if m.point_type == "PowerFactor" => Kind::Count,
         (None, None) => return Err("metadata without engUnit or stateText"),
     };
     let (object_name, object_id, associated) = match (m.rack_location_id, m.object_id, m.associate_id) {

@@ -191,7 +191,7 @@ impl MqttLink {
             let pause = backoff.next().unwrap_or(self.options.retry_longest);
             let at = now();
             let since = *down_since.get_or_insert(at);
-            self.state.send_replace(LinkState::Down { since, why, retry_at: at + Span(pause.as_millis() as i64) });
+            self.state.send_replace(LinkState::Down { since, why, retry_at: at + Span((pause.as_secs_f64() * 1e3).round() as i64) });
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.deliveries.closed() => return,
