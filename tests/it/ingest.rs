@@ -314,3 +314,21 @@ fn a_broker_that_is_not_there_is_tried_again_and_the_state_says_so() {
         tokio::time::timeout(Duration::from_secs(5), task).await.unwrap().unwrap();
     });
 }
+
+/// The hot path by hand: `cargo test --release --test it ingest::pace -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement, not a test"]
+fn pace() {
+    let (mut hall, tally) = (site("bms"), Tally::new());
+    let tags: Vec<String> = (0..1000).map(|i| format!("pod1/row{}/rack{i}/manifold/supply/value", i % 7)).collect();
+    let known: Vec<Packet> = tags.iter().map(|t| metadata(t, "")).collect();
+    take(&mut hall, &tally, &known);
+    let steps: Vec<Vec<Packet>> =
+        (0..300).map(|s| tags.iter().map(|t| value(t, &format!("{}.{:03}", 60 + s % 9, s), T0 + s * 10_000)).collect()).collect();
+    let begin = std::time::Instant::now();
+    let taken: u64 = steps.iter().map(|p| take(&mut hall, &tally, p).values).sum();
+    println!("values: {taken}, {} ns each", begin.elapsed().as_nanos() as u64 / taken);
+    let begin = std::time::Instant::now();
+    (0..100).for_each(|_| assert!(!take(&mut hall, &tally, &known).catalogue_changed));
+    println!("known metadata: {} ns each", begin.elapsed().as_nanos() / 100_000);
+}

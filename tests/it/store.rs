@@ -288,6 +288,22 @@ fn copy_dir(from: &Path, to: &Path) {
     }
 }
 
+/// A child that may not write files beyond a small size stands for a full disk.
+#[test]
+fn a_full_disk_is_one_clear_error() {
+    let dir = Scratch::new("full");
+    let child = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 2048; exec \"$0\" --ignored --exact store::crash_child --nocapture"])
+        .arg(std::env::current_exe().unwrap())
+        .env("TRAMUNTANA_CRASH_DIR", &dir.0)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stderr).into_owned() + &String::from_utf8_lossy(&child.stdout);
+    assert!(!child.status.success() && said.contains("Full {") && said.contains(dir.0.to_str().unwrap()), "{said}");
+    // What it left behind opens once there is room again.
+    open(&dir.0, 3).append("hq", &[numbered(0)]).unwrap();
+}
+
 /// Bulk path by hand: `cargo test --release --test it store::bulk -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement, not a test"]
@@ -304,5 +320,8 @@ fn bulk() {
     let each = begin.elapsed().as_nanos() as u64 / total;
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find(|l| l.starts_with("VmHWM")).unwrap_or_default().to_owned();
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let cpu: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2).collect();
+    println!("CPU user, system in 10 ms: {cpu:?}");
     println!("{total} rows: {each} ns a row; {:?}; {peak}", store.stats());
 }
