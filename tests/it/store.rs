@@ -237,6 +237,26 @@ fn kill_nine_loses_nothing_that_was_acknowledged() {
 }
 
 #[test]
+fn a_first_opening_can_be_killed_at_any_moment() {
+    let dir = Scratch::new("first");
+    for pause_ms in [1u64, 3, 5, 8, 12, 17, 25, 40] {
+        let fresh = dir.0.join(pause_ms.to_string());
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "store::crash_child", "--nocapture"])
+            .env("TRAMUNTANA_CRASH_DIR", &fresh)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(pause_ms));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let there = numbers(&open(&fresh, 3));
+        assert_eq!(there, (0..there.len() as u64).collect::<Vec<_>>(), "killed after {pause_ms} ms");
+    }
+}
+
+#[test]
 fn a_torn_last_record_costs_that_record_only() {
     let dir = Scratch::new("torn");
     let origin = dir.0.join("origin");
