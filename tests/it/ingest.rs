@@ -342,6 +342,7 @@ fn link_pace() {
         let port = broker();
         let mut one_way = options(port, "secret", "pace");
         one_way.filters = vec!["BMS/v1/PUB/#".into()];
+        one_way.at_least_once = std::env::var("QOS").is_ok_and(|q| q == "1");
         let (deliveries, mut inbox) = tokio::sync::mpsc::channel::<Delivery>(1);
         let (link, _publisher, mut state) = MqttLink::new(one_way, "US", deliveries);
         tokio::spawn(link.run(|| Timestamp(T0)));
@@ -351,7 +352,14 @@ fn link_pace() {
             o.set_credentials("ann", "secret");
             rumqttc::AsyncClient::new(o, 4096)
         };
-        tokio::spawn(async move { while events.poll().await.is_ok() {} });
+        tokio::spawn(async move {
+            loop {
+                if let Err(e) = events.poll().await {
+                    println!("publisher: {e}");
+                    return;
+                }
+            }
+        });
         let (steps, per_step) = (300usize, 300usize);
         let begin = std::time::Instant::now();
         let mut batches = 0;
@@ -362,9 +370,13 @@ fn link_pace() {
             }
             let mut got = 0;
             while got < per_step {
-                let d = inbox.recv().await.unwrap();
+                let d = match tokio::time::timeout(Duration::from_secs(2), inbox.recv()).await {
+                    Ok(d) => d.unwrap(),
+                    Err(_) => panic!("step {step}: {got} of {per_step} after 2 s; state {:?}", *state.borrow()),
+                };
                 got += d.packets.len();
                 batches += 1;
+                d.receipt.acknowledge().await;
             }
         }
         let s = begin.elapsed().as_secs_f64();
