@@ -19,8 +19,8 @@ const LAGS_MIN: [i64; 6] = [5, 10, 15, 30, 60, 120];
 const MEANS_MIN: [i64; 4] = [15, 30, 60, 240];
 /// Window of the spread, the least and the greatest value.
 const SPREAD_MIN: i64 = 60;
-/// Shortest training series for features of the day before, and of the week.
-const YESTERDAY_NEEDS: Span = Span::hours(72);
+/// Shortest training series for features of the time of day and of the day before, and of the week.
+const DAYS_NEEDED: Span = Span::hours(72);
 const WEEK_NEEDS: Span = Span::hours(24 * 14);
 const DAY: Span = Span::hours(24);
 
@@ -28,6 +28,8 @@ const DAY: Span = Span::hours(24);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
     pub step: Span,
+    /// Time of day: on less than three days its shape would be a fit to chance.
+    pub day: bool,
     pub yesterday: bool,
     pub week: bool,
     pub weather: bool,
@@ -36,12 +38,13 @@ pub struct Spec {
 impl Spec {
     /// The features that `rows` rows of `step` support.
     pub fn new(step: Span, rows: usize, weather: bool) -> Result<Spec, ForecastError> {
-        let spec = Spec { step, yesterday: false, week: false, weather };
+        let spec = Spec { step, day: false, yesterday: false, week: false, weather };
         if step.0 <= 0 || spec.horizons().is_empty() {
             return Err(ForecastError::Step(step));
         }
         let length = Span(step.0.saturating_mul(rows as i64));
-        Ok(Spec { yesterday: length >= YESTERDAY_NEEDS && DAY.0 % step.0 == 0, week: length >= WEEK_NEEDS, ..spec })
+        let day = length >= DAYS_NEEDED;
+        Ok(Spec { day, yesterday: day && DAY.0 % step.0 == 0, week: length >= WEEK_NEEDS, ..spec })
     }
 
     fn rows(&self, minutes: i64) -> Option<usize> {
@@ -81,7 +84,9 @@ impl Spec {
         if self.spread().is_some() {
             names.extend(["std", "min", "max"].map(|s| format!("{s}_{SPREAD_MIN}min")));
         }
-        names.extend(["sin_day", "cos_day", "sin_half_day", "cos_half_day"].map(String::from));
+        if self.day {
+            names.extend(["sin_day", "cos_day", "sin_half_day", "cos_half_day"].map(String::from));
+        }
         if self.week {
             names.extend(["sin_week", "cos_week"].map(String::from));
         }
@@ -96,11 +101,14 @@ impl Spec {
     }
 }
 
-/// Harmonics of the time of day and, with `week`, of the week (UTC).
-fn harmonics(at: Timestamp, week: bool) -> Vec<f64> {
-    let day = TAU * at.hour_of_day() / 24.0;
-    let mut out = vec![day.sin(), day.cos(), (2.0 * day).sin(), (2.0 * day).cos()];
-    if week {
+/// Harmonics of the time of day and of the week (UTC), where the spec has them.
+fn harmonics(at: Timestamp, spec: &Spec) -> Vec<f64> {
+    let mut out = Vec::with_capacity(6);
+    if spec.day {
+        let day = TAU * at.hour_of_day() / 24.0;
+        out.extend([day.sin(), day.cos(), (2.0 * day).sin(), (2.0 * day).cos()]);
+    }
+    if spec.week {
         let w = TAU * at.0.rem_euclid(7 * DAY.0) as f64 / (7 * DAY.0) as f64;
         out.extend([w.sin(), w.cos()]);
     }
@@ -124,7 +132,7 @@ impl Table {
         let load: Vec<Option<f64>> = series.values.iter().map(|v| some(*v)).collect();
         let mut input = vec![Column::new("y".into(), load)];
         // polars' trigonometry is a feature that this program does not build; the clock columns are made here.
-        let clock: Vec<Vec<f64>> = (0..n).map(|k| harmonics(series.time(k), spec.week)).collect();
+        let clock: Vec<Vec<f64>> = (0..n).map(|k| harmonics(series.time(k), spec)).collect();
         let clock_names: Vec<String> = spec.names().into_iter().filter(|s| s.starts_with("sin_") || s.starts_with("cos_")).collect();
         for (c, name) in clock_names.iter().enumerate() {
             input.push(Column::new(name.as_str().into(), clock.iter().map(|r| r[c]).collect::<Vec<f64>>()));
@@ -211,7 +219,7 @@ impl FeatureRow {
             out.push(fold(f64::max).unwrap_or(f64::NAN) - y);
         }
         let at = series.time(k.max(0) as usize);
-        out.extend(harmonics(at, spec.week));
+        out.extend(harmonics(at, spec));
         if spec.weather {
             out.push(weather.map_or(f64::NAN, |w| w.dry_bulb_c.at(at)));
             out.push(weather.map_or(f64::NAN, |w| w.wet_bulb_c.at(at)));
