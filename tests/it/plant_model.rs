@@ -91,7 +91,7 @@ fn toy(work: f64, s: &[f64], w: Weather) -> [f64; 6] {
 /// Closed-loop rows with setpoints moved at random every 40 min, measured with 0.5 % noise.
 fn recorded(seed: u64, days: i64) -> Dataset {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let (mut s, mut work, mut chip) = ([28.0, 85.0, 24.0], 0.6f64, 55.0);
+    let (mut s, mut work, mut chip) = ([28.0f64, 85.0, 24.0], 0.6f64, 55.0);
     let mut rows = Vec::new();
     for i in 0..days * 288 {
         if i % 8 == 0 {
