@@ -221,3 +221,176 @@ fn a_model_is_the_same_bytes_again_and_refused_elsewhere() {
     let short = Dataset { segments: vec![data.segments[0][..50].to_vec()], ..data };
     assert!(matches!(identified::fit(&short, &site(), "toy/1", 5), Err(IdentifyError::TooFew { rows: 50, .. })));
 }
+
+mod twin {
+    use super::*;
+    use std::path::PathBuf;
+    use std::sync::Arc;
+    use tramuntana::plant::identified::IdentifiedModel;
+    use tramuntana::plant::twin::TwinSpec;
+    use tramuntana::sim::arms::{run_fixed, run_with};
+    use tramuntana::sim::excite::{self, identify_from_sim, scenario};
+    use tramuntana::sim::hall::{Account, Hall};
+    use tramuntana::sim::optimum::{self, Search};
+    use tramuntana::sim::telemetry::Telemetry;
+
+    const SITES: [&str; 2] = ["bsc-hq", "torre-girona"];
+
+    fn root() -> PathBuf {
+        PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+    }
+    fn load(site: &str) -> (SiteFile, Arc<TwinSpec>) {
+        let dir = root().join("sensors").join(site);
+        (SiteFile::load(&dir.join("site.toml")).unwrap(), Arc::new(TwinSpec::load(&dir.join("twin.toml")).unwrap()))
+    }
+    fn hall(spec: &Arc<TwinSpec>, seed: u64, days: i64) -> Hall {
+        let start = Timestamp::parse("2026-07-14").unwrap();
+        Hall::new(Arc::clone(spec), scenario(spec, seed, start, Span::hours(24 * days), 0.0))
+    }
+    fn describe(what: &str, a: &Account) {
+        println!(
+            "{what:>8}: it {:.0} cooling {:.0} loss {:.0} kWh, {:.0} GPU-h, {:.5} kWh/GPU-h, beyond {:?}",
+            a.it_kwh,
+            a.cooling_kwh,
+            a.loss_kwh,
+            a.gpu_hours,
+            a.kwh_per_gpu_hour(),
+            a.minutes_beyond_limit.iter().filter(|(_, m)| **m > 0.0).collect::<Vec<_>>()
+        );
+        println!("          components {:?}", a.components_kwh.iter().map(|(k, v)| format!("{k} {v:.0}")).collect::<Vec<_>>());
+        println!("          margins {:?}", a.least_margin.iter().map(|(k, v)| format!("{k} {v:.2}")).collect::<Vec<_>>());
+    }
+
+    /// Makes the shipped models again; `git diff models` must stay empty.
+    /// `cargo test --release --test it plant_model::twin::remake -- --ignored --nocapture`
+    #[test]
+    #[ignore = "writes models/; takes about a minute"]
+    fn remake_the_shipped_models() {
+        for site in SITES {
+            let (file, spec) = load(site);
+            let t = std::time::Instant::now();
+            let data = excite::dataset(&file, &spec, &excite::SHIPPED_SEEDS).unwrap();
+            println!("{site}: {} rows in {:?}", data.len(), t.elapsed());
+            let t = std::time::Instant::now();
+            let name = format!("{}/1", file.control.plant_model.clone().unwrap());
+            let model = identified::fit(&data, &file, &name, excite::SHIPPED_SEEDS[0]).unwrap();
+            println!("{:?}\n{:?}, {} features in {:?}", model.card, model.fit, model.features.len(), t.elapsed());
+            identified::save(&model, &root().join("models").join(&name)).unwrap();
+        }
+    }
+
+    /// Recedes greedily on the model: every 5 min the best of a coordinate search over an hour with today's load.
+    fn recede(site: &SiteFile, model: &IdentifiedModel, hall: Hall) -> Account {
+        let mut telemetry = Telemetry::new(&hall, site).unwrap();
+        let mut best: Vec<f64> = site.actuators.iter().map(|a| a.default).collect();
+        let (mut evaluations, mut ticks) = (0u64, 0u64);
+        let mut out = Vec::new();
+        let t = std::time::Instant::now();
+        let account = run_with(hall, Span::minutes(1), &mut |hall: &mut Hall| {
+            telemetry.sense(hall);
+            ticks += 1;
+            if ticks % 5 != 1 {
+                return;
+            }
+            let Some(row) = telemetry.take_row() else { return };
+            let now = telemetry.latest(hall.now());
+            let state = PlantState { in_force: now.in_force.clone(), limited: now.limited.clone() };
+            let mut cost = |targets: &[f64]| {
+                let mut at = state.in_force.clone();
+                let steps: Vec<StepInput> = (0..8)
+                    .map(|_| {
+                        for (i, a) in site.actuators.iter().enumerate() {
+                            at[i] += (targets[i] - at[i]).clamp(-1.5 * a.slew_per_10min, 1.5 * a.slew_per_10min);
+                        }
+                        StepInput {
+                            span: Span::minutes(15),
+                            setpoints: at.clone(),
+                            loads_kw: row.loads_kw.clone(),
+                            weather: row.weather,
+                            room_dew_point_c: row.room_dew_point_c,
+                        }
+                    })
+                    .collect();
+                evaluations += steps.len() as u64;
+                model.rollout(&state, &steps, &mut out);
+                let mut sum = 0.0;
+                for o in &out {
+                    sum += o.total_kw();
+                    for (i, l) in site.limits.iter().enumerate() {
+                        let base = if l.above.is_some() { row.room_dew_point_c } else { 0.0 };
+                        let over = l
+                            .max
+                            .map_or(0.0, |m| o.limited[i] - (base + m - l.margin))
+                            .max(l.min.map_or(0.0, |m| base + m + l.margin - o.limited[i]));
+                        sum += 200.0 * over.max(0.0);
+                    }
+                }
+                sum
+            };
+            let floor = |i: usize| {
+                let a = &site.actuators[i];
+                let hung = site.limits.iter().filter(|l| l.actuator.as_deref() == Some(a.id.as_str()) && l.above.is_some());
+                hung.map(|l| row.room_dew_point_c + l.min.unwrap_or(0.0) + l.margin).fold(a.lo, f64::max)
+            };
+            best.iter_mut().enumerate().for_each(|(i, b)| *b = b.max(floor(i)));
+            let mut least = cost(&best);
+            for share in [0.3, 0.15, 0.07, 0.03, 0.015] {
+                for _ in 0..3 {
+                    let mut moved = false;
+                    for i in 0..best.len() {
+                        let a = &site.actuators[i];
+                        for sign in [1.0, -1.0] {
+                            let mut trial = best.clone();
+                            trial[i] = (trial[i] + sign * share * (a.hi - a.lo)).clamp(floor(i), a.hi);
+                            let c = cost(&trial);
+                            if c < least - 0.05 {
+                                least = c;
+                                best = trial;
+                                moved = true;
+                            }
+                        }
+                    }
+                    if !moved {
+                        break;
+                    }
+                }
+            }
+            best.iter().enumerate().for_each(|(i, v)| hall.request(i, *v));
+        });
+        println!("          {evaluations} step evaluations, {:?} in all; last targets {best:.1?}", t.elapsed());
+        account
+    }
+
+    /// `cargo test --release --test it plant_model::twin::how_much -- --ignored --nocapture`
+    #[test]
+    #[ignore = "an experiment of minutes: prints what receding control on the model reaches of the optimum"]
+    fn how_much_of_the_optimum_the_model_reaches() {
+        for site in SITES {
+            let (file, spec) = load(site);
+            let t = std::time::Instant::now();
+            let model = identify_from_sim(&file, &spec, &excite::SHIPPED_SEEDS).unwrap();
+            println!("{site}: {:?}, {} features, {:?}\n{}", model.fit, model.features.len(), t.elapsed(), model.card.figures);
+            println!("{:#?}", model.card.leak);
+            for seed in [1, 2] {
+                let fixed = run_fixed(hall(&spec, seed, 1));
+                describe("fixed", &fixed);
+                let ours = recede(&file, &model, hall(&spec, seed, 1));
+                describe("model", &ours);
+                let t = std::time::Instant::now();
+                let best = optimum::run(hall(&spec, seed, 1), Search::default(), None);
+                describe("optimum", &best.account);
+                println!("          {} rollouts, {} steps, {:?}", best.rollouts, best.steps, t.elapsed());
+                for (k, targets) in best.targets.iter().enumerate().step_by(6) {
+                    println!("          block {k}: {targets:.1?}");
+                }
+                let saved = |a: &Account| fixed.kwh_per_gpu_hour() - a.kwh_per_gpu_hour();
+                println!(
+                    "{site} seed {seed}: cooling −{:.1} %, kWh/GPU-h −{:.2} %, share of the optimum's saving {:.0} %",
+                    100.0 * (1.0 - ours.cooling_kwh / fixed.cooling_kwh),
+                    100.0 * saved(&ours) / fixed.kwh_per_gpu_hour(),
+                    100.0 * saved(&ours) / saved(&best.account)
+                );
+            }
+        }
+    }
+}
