@@ -10,7 +10,7 @@
 
 use super::brain::Brain;
 use crate::control::Request;
-use crate::event::{READINGS_DUPLICATE, READINGS_STORED, RECONNECTS, REQUESTS, Tally};
+use crate::event::{READINGS_DUPLICATE, READINGS_STORED, RECONNECTS, Tally};
 use crate::ingest::mqtt::{Delivery, LinkState, Publisher, Receipt};
 use crate::ingest::publish;
 use crate::ingest::{SiteIngest, Taken};
@@ -88,7 +88,6 @@ impl SiteShared {
                 }
             }
         }
-        self.tally.add(REQUESTS, self.id(), sent as u64);
         sent
     }
 
