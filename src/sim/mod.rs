@@ -3,4 +3,8 @@
 //! Words: a *hall* ([`hall::Hall`]) is a simulated site; an *arm* is one way to run it (the operators' fixed setpoints,
 //! recommendations, perfect foresight). Invariant: limits are judged on the plant's true values, never on sensors.
 
+pub mod arms;
+pub mod excite;
 pub mod hall;
+pub mod optimum;
+pub mod telemetry;

@@ -6,6 +6,7 @@ mod demo;
 mod forecast;
 mod ingest;
 mod plant;
+mod plant_model;
 mod report;
 mod serve;
 mod store;
