@@ -145,6 +145,12 @@ fn placement_moves_heat_but_never_gpu_hours() {
         assert!(hours > 0.5 * 29.0 * f64::from(first_fit.spec().gpus()), "{site}: {hours} GPU-hours");
         assert_eq!(hours, backwards.account().gpu_hours, "{site}");
         assert_eq!(hours, partial.account().gpu_hours, "{site}");
+        println!(
+            "{site}: kWh/GPU-h first fit {:.5}, last rack first {:.5}, scattered {:.5}",
+            first_fit.account().kwh_per_gpu_hour(),
+            backwards.account().kwh_per_gpu_hour(),
+            partial.account().kwh_per_gpu_hour()
+        );
         assert_ne!(first_fit.truth().rack_kw, backwards.truth().rack_kw, "{site}: the hint was followed");
     }
 }
