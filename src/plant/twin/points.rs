@@ -403,8 +403,7 @@ pub fn points(spec: &TwinSpec) -> Vec<SimPoint> {
             p.kind = SimPointKind::Request(i);
         }
     }
-    let mut meta = json!({"objectName": "TRAMUNTANA", "objectId": "TRAMUNTANA", "processArea": ["AI control"]});
-    meta["scope"] = json!(site);
+    let meta = json!({"objectName": "TRAMUNTANA", "objectId": "TRAMUNTANA", "processArea": ["AI control"]});
     b.add("System", "Status", "ai", "states:Disabled by operator|Enabled|Kicked out", Source::AiStatus, 0.0, 1.0, meta);
     b.points
 }
