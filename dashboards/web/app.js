@@ -125,16 +125,16 @@ function chart({ title, unit, lines, band, now, wide, zero, height = 150 }) {
 
 // ---- one site ----------------------------------------------------------------------------------------------------
 const figureBox = (name, value, unit, sub) => el("div", {}, el("dt", {}, name), el("dd", {}, value, " ", el("small", {}, unit), el("span", { class: "sub" }, sub || "")));
-const modeClass = (m) => (["auto", "advise"].includes(m) ? "ok" : ["fail_safe"].includes(m) ? "bad" : ["guarded", "held"].includes(m) ? "warn" : "");
+const modeClass = (m) => (["auto", "advise"].includes(m) ? "ok" : m === "fail-safe" ? "bad" : m === "guarded" ? "warn" : "");
 function difference(now, base, unit, digits) {
   return known(now) && known(base) && base !== 0 ? `${num(((now - base) / base) * 100, 1)} % of baseline ${num(base, digits)} ${unit}`.replace("% of", "% on") : "no baseline known";
 }
 function siteHead(s) {
   const up = s.link.state === "up";
   return el("div", { class: "head" },
-    el("div", {}, el("h2", {}, s.name), el("p", { class: "quiet" }, [s.id, s.label].filter(Boolean).join(" · "))),
+    el("div", {}, el("h2", {}, s.name), el("p", { class: "quiet" }, [s.id, s.label].filter(Boolean).join(" · ")), s.held && el("p", { class: "quiet" }, "Held: " + s.held)),
     el("div", { class: "chips" },
-      el("span", { class: "chip " + modeClass(s.mode), title: s.mode_why }, "Mode: " + s.mode.replace("_", "-")),
+      el("span", { class: "chip " + modeClass(s.mode), title: s.mode_why }, "Mode: " + s.mode + (s.held ? ", held" : "")),
       el("span", { class: "chip " + (up ? "ok" : "bad"), title: s.link.why }, `${up ? "●" : "✕"} Link ${s.link.state}`),
       el("span", { class: "chip" + (s.clock_age_s > 60 ? " warn" : "") }, known(s.clock) ? `${stamp(s.clock)} UTC` + (s.clock_age_s > 60 ? `, ${age(s.clock_age_s)} old` : "") : "no clock yet")));
 }
@@ -153,8 +153,9 @@ function siteRecommendation(s) {
   if (!r) box.append(el("h3", {}, "Recommendation"), el("p", {}, s.mode_why || "None yet."));
   else {
     const e = r.expects, parts = [];
-    if (known(e.saving_kwh)) parts.push(`Expected to save ${num(e.saving_kwh, 1)}${known(e.saving_sigma_kwh) ? " ± " + num(e.saving_sigma_kwh, 1) : ""} kWh` + (e.horizon_s ? ` over ${age(e.horizon_s)}` : ""));
-    if (known(e.least_margin)) parts.push(`least margin ${num(e.least_margin, 1)} (${e.least_margin_limit})`);
+    if (r.items.length) parts.push(`Expected over ${num(e.horizon_h, 1)} h: saves ${num(e.saves_vs_fixed_kwh, 0)} ± ${num(e.plus_minus_kwh, 0)} kWh against the fixed setpoints, ${num(e.saves_vs_hold_kwh, 0)} kWh against holding`);
+    if (known(e.least_margin)) parts.push(`least margin ${num(e.least_margin, 1)} to ${e.least_margin_limit}`);
+    if (!e.feasible) parts.push("no plan keeps every limit with its margin: this is the least violating way");
     box.append(el("h3", {}, `Recommendation · ${r.state.replace("_", " ")} · made ${clock(r.made_at)}, valid until ${clock(r.valid_until)}`), el("p", {}, r.explanation));
     if (parts.length) box.append(el("p", {}, el("strong", {}, parts.join("; ") + ".")));
     if (r.items.length) box.append(el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, ["Setpoint", "From", "Asked now", "Target", "Reason"].map((h, i) => el("th", { scope: "col", class: i > 0 && i < 4 ? "n" : "" }, h)))),
@@ -165,11 +166,11 @@ function siteRecommendation(s) {
   const act = (title, what, path, body) => () => ask(title, what, path, body);
   box.append(el("div", { class: "buttons" },
     r && el("button", { class: "primary", type: "button", disabled: !r.can_approve, "data-key": s.id + "approve", onclick: act("Approve", `Send recommendation ${r.id} to ${s.name}.`, `/recommendations/${encodeURIComponent(r.id)}/approve`, {}) }, "Approve"),
-    s.mode === "held"
-      ? el("button", { type: "button", "data-key": s.id + "hold", onclick: act("Release", `${s.name}: end the hold.`, `/sites/${s.id}/hold`, { minutes: 0 }) }, "Release hold")
-      : el("button", { type: "button", "data-key": s.id + "hold", onclick: act("Hold for 60 minutes", `${s.name}: keep the setpoints as they are for 60 minutes of the site's clock.`, `/sites/${s.id}/hold`, { minutes: 60 }) }, "Hold 60 min"),
+    el("button", { type: "button", "data-key": s.id + "hold", onclick: s.held
+      ? act("Release the hold", `${s.name}: setpoints may move again.`, `/sites/${s.id}/hold`, { hold: false })
+      : act("Hold", `${s.name}: keep the setpoints as they are until released.`, `/sites/${s.id}/hold`, { hold: true }) }, s.held ? "Release hold" : "Hold setpoints"),
     s.mode === "auto" || s.mode === "guarded"
-      ? el("button", { type: "button", "data-key": s.id + "mode", onclick: act("Leave auto", `${s.name}: every request then waits for approval.`, `/sites/${s.id}/mode`, { mode: "advise" }) }, "Leave auto")
+      ? el("button", { type: "button", "data-key": s.id + "mode", onclick: act("Leave auto", `${s.name}: hand back to the operators' setpoints at once and stay in shadow.`, `/sites/${s.id}/mode`, { mode: "leave" }) }, "Leave auto")
       : el("button", { type: "button", "data-key": s.id + "mode", onclick: act("Enter auto", `${s.name}: requests go out by themselves inside the guardrails.`, `/sites/${s.id}/mode`, { mode: "auto" }) }, "Enter auto")));
   return box;
 }
@@ -239,7 +240,7 @@ function drawOverall() {
   if (wasGone) return set("bad", "✕", "Service gone", "What is shown below is old.");
   if (!sites.length) return set("unknown", "○", "No sites", "The configuration names none.");
   const alarms = sites.flatMap((s) => s.alarms.map((a) => ({ ...a, site: s.name })));
-  const bad = sites.filter((s) => s.link.state === "down" || s.mode === "fail_safe"), critical = alarms.filter((a) => a.severity === "critical");
+  const bad = sites.filter((s) => s.link.state === "down" || s.mode === "fail-safe"), critical = alarms.filter((a) => a.severity === "critical");
   if (bad.length || critical.length) return set("bad", "✕", "Act now", bad.map((s) => `${s.name}: ${s.link.state === "down" ? "link down" : "fail-safe"}`).concat(critical.map((a) => `${a.site}: ${a.text}`)).slice(0, 2).join(" · "));
   const warning = alarms.filter((a) => a.severity === "warning"), slow = sites.filter((s) => s.link.state !== "up" || s.mode === "guarded" || s.clock_age_s > 300);
   if (warning.length || slow.length) return set("warn", "▲", "Look", warning.map((a) => `${a.site}: ${a.text}`).concat(slow.map((s) => `${s.name}: ${s.link.state !== "up" ? "link " + s.link.state : s.mode === "guarded" ? "guarded" : "clock stands still"}`)).slice(0, 2).join(" · "));
