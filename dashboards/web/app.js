@@ -27,6 +27,7 @@ function svg(tag, attributes, text) {
 const known = (v) => typeof v === "number" && Number.isFinite(v);
 function num(v, digits) {
   if (!known(v)) return "–";
+  if (Math.abs(v) < 0.5 * 10 ** -digits) v = 0;
   return v.toLocaleString("en-GB", { minimumFractionDigits: digits, maximumFractionDigits: digits }).replace("-", MINUS);
 }
 const digitsFor = (v) => (Math.abs(v) >= 1000 ? 0 : Math.abs(v) >= 100 ? 1 : 2);
@@ -127,12 +128,12 @@ function chart({ title, unit, lines, band, now, wide, zero, height = 150 }) {
 const figureBox = (name, value, unit, sub) => el("div", {}, el("dt", {}, name), el("dd", {}, value, " ", el("small", {}, unit), el("span", { class: "sub" }, sub || "")));
 const modeClass = (m) => (["auto", "advise"].includes(m) ? "ok" : m === "fail-safe" ? "bad" : m === "guarded" ? "warn" : "");
 function difference(now, base, unit, digits) {
-  return known(now) && known(base) && base !== 0 ? `${num(((now - base) / base) * 100, 1)} % of baseline ${num(base, digits)} ${unit}`.replace("% of", "% on") : "no baseline known";
+  return known(now) && known(base) && base !== 0 ? `${num(((now - base) / base) * 100, 1)} % against baseline ${num(base, digits)} ${unit}` : "no baseline known";
 }
 function siteHead(s) {
   const up = s.link.state === "up";
   return el("div", { class: "head" },
-    el("div", {}, el("h2", {}, s.name), el("p", { class: "quiet" }, [s.id, s.label].filter(Boolean).join(" · ")), s.held && el("p", { class: "quiet" }, "Held: " + s.held)),
+    el("div", {}, el("h2", {}, s.name), el("p", { class: "quiet" }, [s.id, s.label].filter(Boolean).join(" · ")), s.mode_why && el("p", { class: "quiet" }, `${s.mode}: ${s.mode_why}`), s.link.state !== "up" && el("p", { class: "quiet" }, `Link: ${s.link.why} (${s.broker})`), s.held && el("p", { class: "quiet" }, "Held: " + s.held)),
     el("div", { class: "chips" },
       el("span", { class: "chip " + modeClass(s.mode), title: s.mode_why }, "Mode: " + s.mode + (s.held ? ", held" : "")),
       el("span", { class: "chip " + (up ? "ok" : "bad"), title: s.link.why }, `${up ? "●" : "✕"} Link ${s.link.state}`),
@@ -150,7 +151,7 @@ function siteFigures(s) {
 function siteRecommendation(s) {
   const box = el("section", { class: "rec", "aria-label": `Recommendation for ${s.name}` });
   const r = (recommendations[s.id] || []).find((x) => x.id === s.recommendation) || (recommendations[s.id] || [])[0];
-  if (!r) box.append(el("h3", {}, "Recommendation"), el("p", {}, s.mode_why || "None yet."));
+  if (!r) box.append(el("h3", {}, "Recommendation"), el("p", {}, recommendations[s.id] ? "None yet." : "Loading."));
   else {
     const e = r.expects, parts = [];
     if (r.items.length) parts.push(`Expected over ${num(e.horizon_h, 1)} h: saves ${num(e.saves_vs_fixed_kwh, 0)} ± ${num(e.plus_minus_kwh, 0)} kWh against the fixed setpoints, ${num(e.saves_vs_hold_kwh, 0)} kWh against holding`);
@@ -187,7 +188,7 @@ function siteCharts(s) {
   for (const l of o.loops) {
     const limits = o.limits.filter((m) => m.loop === l.id);
     box.append(chart({ title: l.name, unit: "°C", now: o.now, lines: [{ name: "supply", cls: "blue", at, v: l.supply_c }, { name: "return", cls: "orange", at, v: l.return_c },
-      ...limits.flatMap((m) => [{ name: "limit", cls: "limit", at, v: m.max, noKey: false }, { name: "limit", cls: "limit", at, v: m.min, noKey: m.max.some(known) }])] }));
+      ...limits.flatMap((m) => [{ name: "highest supply", cls: "limit", at, v: m.max }, { name: "lowest supply", cls: "limit", at, v: m.min }])] }));
   }
   for (const a of o.actuators) box.append(chart({ title: `${a.name}${known(a.pinned) ? ` (pinned ${auto(a.pinned)})` : ""}`, unit: a.unit, now: o.now, lines: [
     { name: "measured", cls: "grey", at, v: a.measured }, { name: "in force", cls: "blue", at, v: a.in_force, step: true }, { name: "asked", cls: "orange dash", at, v: a.asked, step: true }] }));
@@ -243,7 +244,7 @@ function drawOverall() {
   const bad = sites.filter((s) => s.link.state === "down" || s.mode === "fail-safe"), critical = alarms.filter((a) => a.severity === "critical");
   if (bad.length || critical.length) return set("bad", "✕", "Act now", bad.map((s) => `${s.name}: ${s.link.state === "down" ? "link down" : "fail-safe"}`).concat(critical.map((a) => `${a.site}: ${a.text}`)).slice(0, 2).join(" · "));
   const warning = alarms.filter((a) => a.severity === "warning"), slow = sites.filter((s) => s.link.state !== "up" || s.mode === "guarded" || s.clock_age_s > 300);
-  if (warning.length || slow.length) return set("warn", "▲", "Look", warning.map((a) => `${a.site}: ${a.text}`).concat(slow.map((s) => `${s.name}: ${s.link.state !== "up" ? "link " + s.link.state : s.mode === "guarded" ? "guarded" : "clock stands still"}`)).slice(0, 2).join(" · "));
+  if (warning.length || slow.length) return set("warn", "▲", "Needs a look", warning.map((a) => `${a.site}: ${a.text}`).concat(slow.map((s) => `${s.name}: ${s.link.state !== "up" ? "link " + s.link.state : s.mode === "guarded" ? "guarded" : "clock stands still"}`)).slice(0, 2).join(" · "));
   set("ok", "●", "All well", `${sites.length} ${sites.length === 1 ? "site" : "sites"} connected`);
 }
 function drawHints() {
@@ -368,7 +369,10 @@ function listen() {
   const source = new EventSource(api("/events"));
   source.addEventListener("sites", (e) => { try { heard(JSON.parse(e.data)); refresh(); } catch { /* the next event comes */ } });
   // Each answer ends after its event, so an error alone means nothing; a closed source is opened again.
-  source.addEventListener("error", () => { if (source.readyState === EventSource.CLOSED) setTimeout(listen, 3000); });
+  source.addEventListener("error", () => {
+    if (source.readyState === EventSource.CLOSED) setTimeout(listen, 3000);
+    if (Date.now() - lastHeard > 8000) poll();
+  });
 }
 poll().then(() => refresh(true));
 listen();
