@@ -626,8 +626,12 @@ fn metrics_are_strict_openmetrics() {
 #[test]
 #[ignore = "stays up for SERVE_SECONDS; for looking at the page"]
 fn serve_fake() {
-    let s = serve(Fake::new(false));
+    let fake = Fake::new(false);
+    let s = serve(fake.clone());
     println!("{}", s.base);
     let seconds = std::env::var("SERVE_SECONDS").ok().and_then(|v| v.parse().ok()).unwrap_or(30);
-    std::thread::sleep(std::time::Duration::from_secs(seconds));
+    for _ in 0..seconds * 4 {
+        fake.changes.send_modify(|n| *n += 1);
+        std::thread::sleep(std::time::Duration::from_millis(250));
+    }
 }
