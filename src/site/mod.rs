@@ -7,11 +7,13 @@
 //! Invariants: nothing about a plant is code; a point's identity is its path; the catalogue only grows.
 
 mod catalogue;
+mod classes;
 mod file;
 mod point;
 mod selector;
 
 pub use catalogue::{Catalogue, POINTS_MAX};
+pub use classes::{Class, Classes, ClassesError};
 pub use file::{
     Actuator, Bus, ClockSource, Combine, Control, Limit, Loop, Meter, MeterBoundary, Objective, Partition, Role, SiteFile, SiteFileError,
     SiteName, StartMode,

@@ -1,1 +1,316 @@
-//! Integration tests of `ingest`.
+//! Integration tests of `ingest`: NVIDIA's recording, the order of metadata and values, clocks, hostile packets, the link.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tramuntana::event::{REFUSED, Tally};
+use tramuntana::ingest::mqtt::{BrokerAddress, Delivery, LinkError, LinkOptions, LinkState, MqttLink, SendRefused, check_connection};
+use tramuntana::ingest::publish::Outgoing;
+use tramuntana::ingest::replay::Recording;
+use tramuntana::ingest::{Packet, SiteIngest, Taken, publish};
+use tramuntana::reading::Quality;
+use tramuntana::site::{Catalogue, Classes, SiteFile};
+use tramuntana::store::{Embedded, Store};
+use tramuntana::time::{Span, Timestamp};
+
+const T0: i64 = 1_784_000_000_000;
+
+fn repository() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A site whose clock is `clock` and that we are `US` in.
+fn site(clock: &str) -> SiteIngest {
+    let text = format!(
+        "format = 1\n[site]\nid = \"hall\"\nname = \"Hall\"\ntime_zone = \"UTC\"\n[bus]\nfilter = \"BMS/v1/PUB/+/+/+/hall/#\"\nintegration = \"US\"\nclock = \"{clock}\"\n"
+    );
+    let file = SiteFile::parse(Path::new("site.toml"), &text).unwrap();
+    SiteIngest::new(&file, Classes::default(), Catalogue::new())
+}
+
+fn packet(topic: &str, payload: &str) -> Packet {
+    Packet { topic: topic.into(), payload: payload.as_bytes().to_vec(), retain: false }
+}
+
+fn metadata(tag: &str, integration: &str) -> Packet {
+    let ours = if integration.is_empty() { String::new() } else { format!(r#","integration":"{integration}""#) };
+    let json =
+        format!(r#"{{"objectType":"CDU","pointType":"LiquidTemperature","engUnit":"F","objectName":"{tag}","objectId":"{tag}"{ours}}}"#);
+    packet(&format!("BMS/v1/PUB/Metadata/CDU/LiquidTemperature/hall/{tag}"), &json)
+}
+
+fn value(tag: &str, v: &str, at: i64) -> Packet {
+    packet(&format!("BMS/v1/PUB/Value/CDU/LiquidTemperature/hall/{tag}"), &format!(r#"{{"value":{v},"timestamp":{at},"quality":1}}"#))
+}
+
+fn beat(at: i64) -> [Packet; 2] {
+    let json = r#"{"objectType":"System","pointType":"HeartbeatTimestampBms","objectName":"BMS","objectId":"BMS"}"#;
+    let path = "System/HeartbeatTimestampBms/hall/bms";
+    [
+        packet(&format!("BMS/v1/PUB/Metadata/{path}"), json),
+        packet(&format!("BMS/v1/PUB/Value/{path}"), &format!(r#"{{"value":{at},"timestamp":{at},"quality":1}}"#)),
+    ]
+}
+
+fn take(ingest: &mut SiteIngest, tally: &Tally, packets: &[Packet]) -> Taken {
+    ingest.take(packets, Timestamp(T0), tally)
+}
+
+#[test]
+fn values_wait_for_their_metadata_and_come_out_canonical() {
+    let (mut hall, tally) = (site("bms"), Tally::new());
+    let t = take(&mut hall, &tally, &[value("a", "68", T0), value("b", "50", T0), value("a", "null", T0 + 1)]);
+    assert_eq!((t.readings.len(), t.values, t.refused, hall.waiting()), (0, 0, 0, 3));
+    let t = take(&mut hall, &tally, &[metadata("a", "")]);
+    assert!(t.catalogue_changed && hall.waiting() == 1);
+    assert_eq!(t.values, 2);
+    assert!((t.readings[0].value - 20.0).abs() < 1e-9 && t.readings[0].quality == Quality::GOOD);
+    assert!(t.readings[1].value.is_nan() && t.readings[1].quality == Quality::NO_VALUE);
+    let t = take(&mut hall, &tally, &[metadata("a", "")]);
+    assert!(!t.catalogue_changed && t.refused == 0);
+    let t = take(&mut hall, &tally, &[value("a", "68", T0 + 1), value("a", "68", T0)]);
+    assert_eq!((t.duplicates, t.readings[0].quality), (1, Quality::LATE));
+    assert_eq!(hall.latest(t.readings[0].point).unwrap().at, Timestamp(T0 + 1));
+}
+
+#[test]
+fn early_values_are_bounded_and_the_dropped_ones_counted() {
+    let (mut hall, tally) = (site("bms"), Tally::new());
+    let flood: Vec<Packet> = (0..9000).map(|i| value("a", "68", T0 + i)).collect();
+    let t = take(&mut hall, &tally, &flood);
+    assert_eq!((hall.waiting(), t.refused), (8192, 9000 - 8192));
+    assert_eq!(tally.get(REFUSED, "dsx/value before its metadata"), 9000 - 8192);
+    assert_eq!(take(&mut hall, &tally, &[metadata("a", "")]).values, 8192);
+}
+
+#[test]
+fn the_bms_heartbeat_is_the_clock() {
+    let (mut hall, tally) = (site("bms"), Tally::new());
+    take(&mut hall, &tally, &[metadata("a", "")]);
+    assert_eq!(hall.clock(), None);
+    let t = take(&mut hall, &tally, &beat(T0));
+    assert_eq!((t.heartbeats, hall.clock()), (vec![Timestamp(T0)], Some(Timestamp(T0))));
+    take(&mut hall, &tally, &beat(T0 + 10_000));
+    let late = Span::hours(24 * 401).0;
+    let t = take(&mut hall, &tally, &[value("a", "68", T0 + 310_001), value("a", "68", T0 - late), value("a", "68", T0 + 310_000)]);
+    assert_eq!((t.refused, t.values, t.readings[0].quality), (2, 1, Quality::SKEWED));
+    assert_eq!(tally.get(REFUSED, "dsx/ahead of the site's clock"), 1);
+    assert_eq!(tally.get(REFUSED, "dsx/older than the retention"), 1);
+    assert_eq!(hall.quarantine().count(), 2);
+    // A repeated older heartbeat does not move the clock; a BMS that sets its clock back is followed.
+    take(&mut hall, &tally, &beat(T0 + 5_000)[1..]);
+    assert_eq!(hall.clock(), Some(Timestamp(T0 + 10_000)));
+    take(&mut hall, &tally, &beat(T0 - 3_600_000)[1..]);
+    assert_eq!(hall.clock(), Some(Timestamp(T0 - 3_600_000)));
+    assert_eq!(take(&mut hall, &tally, &[value("a", "69", T0 - 3_600_000)]).readings[0].quality, Quality::GOOD);
+}
+
+#[test]
+fn a_data_clock_follows_the_newest_value_and_the_hosts_pace() {
+    let (mut hall, tally) = (site("data"), Tally::new());
+    take(&mut hall, &tally, &[metadata("a", "")]);
+    let t = hall.take(&[value("a", "68", 1000), value("a", "68", 1000 + 300_001)], Timestamp(T0), &tally);
+    assert_eq!((t.values, t.refused, hall.clock()), (1, 1, Some(Timestamp(1000))));
+    // An hour later by the host's clock an hour later by the data is no surprise.
+    let t = hall.take(&[value("a", "68", 1000 + 3_600_000)], Timestamp(T0 + 3_600_000), &tally);
+    assert_eq!((t.values, t.readings[0].quality), (1, Quality::GOOD));
+}
+
+#[test]
+fn only_our_points_are_ours_and_foreign_integrations_cannot_speak_for_others() {
+    let (mut hall, tally) = (site("bms"), Tally::new());
+    take(&mut hall, &tally, &[metadata("a", ""), metadata("b", "US"), metadata("c", "NICO")]);
+    let ours: Vec<(String, String)> = hall.our_points().map(|(p, t)| (p.object_id.clone(), t)).collect();
+    assert_eq!(ours, [("b".to_owned(), "BMS/v1/US/Value/CDU/LiquidTemperature/hall/b".to_owned())]);
+    let (point, _) = hall.our_points().next().unwrap();
+    let out = publish::value(point, "US", 20.0, Timestamp(T0)).unwrap();
+    assert_eq!(out.payload, br#"{"value":68,"timestamp":1784000000000,"quality":1}"#);
+    let from = |who: &str, tag: &str| {
+        packet(&format!("BMS/v1/{who}/Value/CDU/LiquidTemperature/hall/{tag}"), &format!(r#"{{"value":50,"timestamp":{T0},"quality":1}}"#))
+    };
+    let t = take(&mut hall, &tally, &[from("NICO", "c"), from("NICO", "b"), from("NICO", "a"), from("NICO", "unknown")]);
+    assert_eq!((t.values, t.refused), (1, 3));
+}
+
+#[test]
+fn any_bytes_are_taken_and_a_bad_message_does_not_stop_its_batch() {
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::{RngCore, SeedableRng};
+    let (mut hall, tally) = (site("bms"), Tally::new());
+    take(&mut hall, &tally, &[metadata("a", "")]);
+    let mut rng = ChaCha8Rng::seed_from_u64(7);
+    let good = [metadata("a", ""), value("a", "68", T0)];
+    for round in 0..3000i64 {
+        let mut p = good[(rng.next_u32() % 2) as usize].clone();
+        for _ in 0..1 + rng.next_u32() % 4 {
+            let at = rng.next_u32() as usize % p.payload.len();
+            match rng.next_u32() % 3 {
+                0 => p.payload[at] = rng.next_u32() as u8,
+                1 => p.payload.truncate(at.max(1)),
+                _ => p.payload.insert(at, rng.next_u32() as u8),
+            }
+        }
+        if rng.next_u32().is_multiple_of(4) {
+            let mut topic = p.topic.clone().into_bytes();
+            let at = rng.next_u32() as usize % topic.len();
+            topic[at] = rng.next_u32() as u8 & 0x7f;
+            p.topic = String::from_utf8(topic).unwrap();
+        }
+        let t = take(&mut hall, &tally, &[p, metadata("a", ""), value("a", "68", T0 + 1_000_000 + round)]);
+        assert!(t.values >= 1, "the good value behind a bad message is taken in");
+    }
+    assert!(tally.total(REFUSED) > 500 && hall.quarantine().count() == 256);
+}
+
+#[test]
+fn every_shipped_points_file_loads() {
+    for site in ["bsc-hq", "torre-girona", "dsx-exemplar"] {
+        let classes = Classes::load(&repository().join("sensors").join(site).join("points")).unwrap();
+        assert!(classes.len() > 20, "{site}");
+    }
+    assert!(Classes::load(Path::new("/nonexistent")).unwrap().is_empty());
+}
+
+#[test]
+fn nvidias_recording_is_taken_in_whole() {
+    let path = Path::new("/work/shared/data/dsx/exemplar.csv");
+    let near = repository().join("../shared/data/dsx/exemplar.csv");
+    let Some(path) = [path, near.as_path()].into_iter().find(|p| p.is_file()) else {
+        println!("skipped: ../shared/data not present");
+        return;
+    };
+    let recording = Recording::load(path).unwrap();
+    assert_eq!(recording.messages.len(), 4711);
+    let home = repository().join("sensors/dsx-exemplar");
+    let file = SiteFile::load(&home.join("site.toml")).unwrap();
+    let mut pod = SiteIngest::new(&file, Classes::load(&home.join("points")).unwrap(), Catalogue::new());
+    let dir = std::env::temp_dir().join(format!("tramuntana-it-exemplar-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&dir);
+    let store = Embedded::open(&dir).unwrap();
+    let (tally, mut stored, mut marked) = (Tally::new(), 0, Vec::new());
+    let packets: Vec<Packet> = recording.messages.iter().map(|m| packet(&m.topic, &m.payload_at(Timestamp(T0)))).collect();
+    for batch in packets.chunks(300) {
+        let t = pod.take(batch, Timestamp(T0), &tally);
+        store.put_catalogue("dsx-exemplar", pod.catalogue()).unwrap();
+        stored += store.append("dsx-exemplar", &t.readings).unwrap().stored;
+        marked.extend(t.readings.iter().filter(|r| !r.quality.is_good()).map(|r| (r.point, r.quality.text())));
+    }
+    let refused: Vec<_> = pod.quarantine().collect();
+    assert_eq!((pod.catalogue().len(), stored, tally.total(REFUSED), pod.waiting()), (166, 4545, 0, 0), "{refused:?}");
+    let names: Vec<_> = marked.iter().take(10).map(|(p, q)| (&pod.catalogue().get(*p).unwrap().path, q)).collect();
+    assert!(marked.is_empty(), "{} marked: {names:?}", marked.len());
+    drop(store);
+    assert_eq!(Embedded::open(&dir).unwrap().catalogue("dsx-exemplar").unwrap().len(), 166);
+    let _ = std::fs::remove_dir_all(&dir);
+}
+
+/// A broker on a free loopback port, in this process.
+fn broker() -> u16 {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let config = rumqttd::Config {
+        router: rumqttd::RouterConfig {
+            max_connections: 16,
+            max_outgoing_packet_count: 200,
+            max_segment_size: 1024 * 1024,
+            max_segment_count: 10,
+            ..Default::default()
+        },
+        v4: Some(
+            [(
+                "v4".to_owned(),
+                rumqttd::ServerSettings {
+                    name: "v4".into(),
+                    listen: ([127, 0, 0, 1], port).into(),
+                    tls: None,
+                    next_connection_delay_ms: 1,
+                    connections: rumqttd::ConnectionSettings {
+                        connection_timeout_ms: 5000,
+                        max_payload_size: 1024 * 1024,
+                        max_inflight_count: 200,
+                        auth: Some([("ann".to_owned(), "secret".to_owned())].into()),
+                        external_auth: None,
+                        dynamic_filters: true,
+                    },
+                },
+            )]
+            .into(),
+        ),
+        ..Default::default()
+    };
+    std::thread::spawn(move || rumqttd::Broker::new(config).start());
+    for _ in 0..200 {
+        if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("the broker does not listen");
+}
+
+fn options(port: u16, password: &str, id: &str) -> LinkOptions {
+    let address = BrokerAddress::parse(&format!("mqtt://ann:{password}@127.0.0.1:{port}")).unwrap();
+    LinkOptions { clean_session: true, ..LinkOptions::new(address, id, vec!["BMS/v1/#".into()]) }
+}
+
+#[test]
+fn the_link_delivers_in_order_publishes_what_is_ours_and_names_what_is_wrong() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let limit = Duration::from_secs(5);
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let nothing = check_connection(&options(free, "secret", "c"), limit).await.unwrap_err();
+        assert!(matches!(nothing, LinkError::NothingThere { .. }), "{nothing}");
+        assert!(nothing.to_string().contains(&format!("mqtt://ann@127.0.0.1:{free}")) && !nothing.to_string().contains("secret"));
+        let port = broker();
+        check_connection(&options(port, "secret", "c"), limit).await.unwrap();
+        let wrong = check_connection(&options(port, "wrong-one", "c"), limit).await.unwrap_err();
+        assert!(!matches!(wrong, LinkError::Timeout { .. }) && !wrong.to_string().contains("wrong-one"), "{wrong}");
+
+        let (deliveries, mut inbox) = tokio::sync::mpsc::channel::<Delivery>(1);
+        let (link, publisher, mut state) = MqttLink::new(options(port, "secret", "link"), "US", deliveries);
+        let out = |i: i64| Outgoing {
+            topic: "BMS/v1/US/Value/CDU/LiquidTemperature/hall/b".into(),
+            payload: format!(r#"{{"value":{i},"timestamp":{},"quality":1}}"#, T0 + i).into_bytes(),
+        };
+        assert!(matches!(publisher.send(out(0)), Err(SendRefused::Down { .. })));
+        let task = tokio::spawn(link.run(|| Timestamp(T0)));
+        tokio::time::timeout(limit, state.wait_for(|s| matches!(s, LinkState::Up { .. }))).await.unwrap().unwrap();
+        let foreign = Outgoing { topic: "BMS/v1/PUB/Value/CDU/Status/hall/x".into(), payload: vec![] };
+        assert!(matches!(publisher.send(foreign), Err(SendRefused::NotOurs { .. })));
+        for i in 0..3000 {
+            publisher.send(out(i)).unwrap();
+        }
+        let mut got = Vec::new();
+        while got.len() < 3000 {
+            let delivery = tokio::time::timeout(limit, inbox.recv()).await.unwrap().unwrap();
+            got.extend(delivery.packets.into_iter().map(|p| p.payload));
+            delivery.receipt.acknowledge().await;
+        }
+        assert!(got.iter().enumerate().all(|(i, p)| *p == out(i as i64).payload), "in order, each once");
+        drop(inbox);
+        tokio::time::timeout(limit, task).await.unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_broker_that_is_not_there_is_tried_again_and_the_state_says_so() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut o = options(free, "secret", "retry");
+        o.retry_first = Duration::from_millis(20);
+        let (deliveries, inbox) = tokio::sync::mpsc::channel::<Delivery>(1);
+        let (link, _publisher, mut state) = MqttLink::new(o, "US", deliveries);
+        let task = tokio::spawn(link.run(|| Timestamp(T0)));
+        let mut pauses = Vec::new();
+        while pauses.len() < 3 {
+            state.changed().await.unwrap();
+            if let LinkState::Down { since, why, retry_at } = state.borrow_and_update().clone() {
+                assert!(matches!(why, LinkError::NothingThere { .. }), "{why}");
+                pauses.push((retry_at - since).0);
+            }
+        }
+        assert_eq!(pauses, [20, 40, 80]);
+        drop(inbox);
+        tokio::time::timeout(Duration::from_secs(5), task).await.unwrap().unwrap();
+    });
+}

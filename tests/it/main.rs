@@ -6,6 +6,8 @@ mod demo;
 mod forecast;
 mod ingest;
 mod plant;
+mod plant_model;
+mod report;
 mod serve;
 mod store;
 mod tidy;

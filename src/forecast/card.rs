@@ -1,0 +1,120 @@
+//! A forecaster on disk: `models/<name>/<version>/{model.json, card.toml, score.json}`.
+//!
+//! The same seed and data give the same bytes. Loading refuses a model whose bytes are not those of its card, whose
+//! features this program would compute differently, or whose targets are not the site's.
+
+use super::ForecastError;
+use super::backtest::Row;
+use super::forecaster::{Forecaster, Model};
+use super::train::check_name;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Version of the format of `model.json`.
+pub(super) const FORMAT: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Card {
+    name: String,
+    about: String,
+    methods: Vec<String>,
+    targets: Vec<String>,
+    features: Vec<String>,
+    step_s: f64,
+    seed: u64,
+    trained_from: String,
+    trained_to: String,
+    /// blake3 of the training values (bits, target by target).
+    data_blake3: String,
+    model_blake3: String,
+    data: String,
+}
+
+impl Forecaster {
+    /// Writes the three files to `models_dir/<name>/<version>/`. `data` says in a sentence what it was trained on.
+    pub fn save(&self, models_dir: &Path, data: &str) -> Result<PathBuf, ForecastError> {
+        check_name(&self.model.name)?;
+        let dir = models_dir.join(&self.model.name);
+        let write = |file: &str, bytes: &[u8]| {
+            let path = dir.join(file);
+            std::fs::write(&path, bytes).map_err(|e| ForecastError::File { path, why: e.to_string() })
+        };
+        let text = |file: &str, e: String| ForecastError::File { path: dir.join(file), why: e };
+        std::fs::create_dir_all(&dir).map_err(|e| text("", e.to_string()))?;
+        let mut model = serde_json::to_vec(&self.model).map_err(|e| text("model.json", e.to_string()))?;
+        model.push(b'\n');
+        let mut score = serde_json::to_vec_pretty(&self.score).map_err(|e| text("score.json", e.to_string()))?;
+        score.push(b'\n');
+        let card = Card {
+            name: self.model.name.clone(),
+            about: "Change of each target from now, per horizon; in force is what did best on a block held out for the choice".into(),
+            methods: vec![
+                "elastic net by coordinate descent (linfa-elasticnet)".into(),
+                "bands: split conformal, Vovk et al. 2005, Lei et al. 2018".into(),
+                "adaptation: ACI, Gibbs & Candès 2021".into(),
+            ],
+            targets: self.targets().map(String::from).collect(),
+            features: self.model.features.clone(),
+            step_s: self.model.spec.step.as_secs_f64(),
+            seed: self.model.seed,
+            trained_from: self.model.trained_from.to_string(),
+            trained_to: self.model.trained_to.to_string(),
+            data_blake3: self.model.data_digest.clone(),
+            model_blake3: blake3::hash(&model).to_hex().to_string(),
+            data: data.to_owned(),
+        };
+        let card = toml::to_string(&card).map_err(|e| text("card.toml", e.to_string()))?;
+        write("model.json", &model)?;
+        write("score.json", &score)?;
+        write("card.toml", card.as_bytes())?;
+        Ok(dir)
+    }
+
+    /// Reads `models_dir/<name>/<version>/`. With `targets`, the model must have exactly these.
+    pub fn load(models_dir: &Path, name: &str, targets: Option<&[String]>) -> Result<Forecaster, ForecastError> {
+        check_name(name)?;
+        let dir = models_dir.join(name);
+        let read = |file: &str| {
+            let path = dir.join(file);
+            std::fs::read(&path).map_err(|e| ForecastError::File { path, why: format!("cannot be read: {e}") })
+        };
+        let bad = |file: &str, why: String| ForecastError::File { path: dir.join(file), why };
+        let bytes = read("model.json")?;
+        let card_text = String::from_utf8(read("card.toml")?).map_err(|_| bad("card.toml", "is not UTF-8".into()))?;
+        let card: Card = toml::from_str(&card_text).map_err(|e| bad("card.toml", e.message().to_owned()))?;
+        let mismatch =
+            |what, found: String, expected: String| Err(ForecastError::Mismatch { path: dir.join("model.json"), what, found, expected });
+        let digest = blake3::hash(&bytes).to_hex().to_string();
+        if digest != card.model_blake3 {
+            return mismatch("the digest", digest, format!("{} (card.toml)", card.model_blake3));
+        }
+        let model: Model = serde_json::from_slice(&bytes).map_err(|e| bad("model.json", e.to_string()))?;
+        if model.format != FORMAT {
+            return mismatch("format", model.format.to_string(), FORMAT.to_string());
+        }
+        if model.name != name {
+            return mismatch("name", model.name, name.to_owned());
+        }
+        let expected = model.spec.names();
+        if model.features != expected {
+            return mismatch("the list of features", model.features.join(", "), expected.join(", "));
+        }
+        let wide =
+            |m: &super::linear::Linear| [&m.means, &m.sigmas, &m.lowest, &m.highest, &m.weights].iter().all(|v| v.len() == expected.len());
+        if !model.targets.iter().flat_map(|t| &t.horizons).filter_map(|h| h.linear.as_ref()).all(wide) {
+            return mismatch("a weight vector", "of another length".into(), format!("one of {}", expected.len()));
+        }
+        if let Some(wanted) = targets {
+            let mut have: Vec<&str> = model.targets.iter().map(|t| t.name.as_str()).collect();
+            let mut want: Vec<&str> = wanted.iter().map(String::as_str).collect();
+            have.sort_unstable();
+            want.sort_unstable();
+            if have != want {
+                return mismatch("the list of targets", have.join(", "), format!("{} (the site's loops)", want.join(", ")));
+            }
+        }
+        let score: Vec<Row> = serde_json::from_slice(&read("score.json")?).map_err(|e| bad("score.json", e.to_string()))?;
+        Ok(Forecaster::new(model, score))
+    }
+}

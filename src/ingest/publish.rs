@@ -1,0 +1,86 @@
+//! What we publish: values of points that a BMS has declared ours, and nothing else.
+//!
+//! Invariants: a topic comes from the point's metadata (`PUB` → our identifier, `Metadata` → `Value`), never from
+//! anything else; a point that is not ours, and a number that JSON cannot carry, are refused; metadata is never published.
+
+use super::decode::dsx;
+use crate::site::Point;
+use crate::time::Timestamp;
+
+/// A message ready to go out: QoS 0, not retained.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    pub topic: String,
+    pub payload: Vec<u8>,
+}
+
+/// Why a value was not published.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PublishRefused {
+    #[error("{path}: not ours to publish: its metadata says integration = {says:?}, we are {us:?}")]
+    NotOurs { path: String, says: String, us: String },
+    #[error("integration identifier {us:?} cannot be a topic level; set `bus.integration` to a word without `/`, `+`, `#`, and not `PUB`")]
+    BadIdentifier { us: String },
+    #[error("{path}: {value} is not a number that can be published")]
+    NotFinite { path: String, value: String },
+}
+
+/// The topic that a point of ours is published on.
+pub fn topic(point: &Point, us: &str) -> Result<String, PublishRefused> {
+    if us.is_empty() || us == dsx::BMS || us.contains(['/', '+', '#', '\0']) {
+        return Err(PublishRefused::BadIdentifier { us: us.into() });
+    }
+    if point.integration != us {
+        return Err(PublishRefused::NotOurs { path: point.path.clone(), says: point.integration.clone(), us: us.into() });
+    }
+    Ok(format!("BMS/v1/{us}/Value/{}", point.path))
+}
+
+/// A value of ours, given in the canonical unit; it goes out in the point's own unit, with quality 1.
+pub fn value(point: &Point, us: &str, canonical: f64, at: Timestamp) -> Result<Outgoing, PublishRefused> {
+    let topic = topic(point, us)?;
+    let published = point.unit().published(canonical);
+    if !published.is_finite() {
+        return Err(PublishRefused::NotFinite { path: point.path.clone(), value: canonical.to_string() });
+    }
+    Ok(Outgoing { topic, payload: format!("{{\"value\":{},\"timestamp\":{},\"quality\":1}}", number(published), at.0).into_bytes() })
+}
+
+/// A heartbeat of ours (`HeartbeatTimestampIntegration`, or the echo of the BMS's own): value = epoch ms.
+pub fn heartbeat(point: &Point, us: &str, beat: Timestamp, at: Timestamp) -> Result<Outgoing, PublishRefused> {
+    let topic = topic(point, us)?;
+    Ok(Outgoing { topic, payload: format!("{{\"value\":{},\"timestamp\":{},\"quality\":1}}", beat.0, at.0).into_bytes() })
+}
+
+/// JSON text of a finite number; whole numbers without a fraction, others rounded to what a setpoint can mean.
+fn number(v: f64) -> String {
+    let rounded = (v * 1e6).round() / 1e6;
+    let v = if rounded.is_finite() { rounded } else { v };
+    if v == v.trunc() && v.abs() < 9e15 { format!("{}", v as i64) } else { format!("{v}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(unit: &str) -> Point {
+        let json = format!(
+            r#"{{"objectType":"CDU","pointType":"LiquidTemperatureSpRequest","engUnit":"{unit}","objectName":"a","objectId":"a","integration":"US"}}"#
+        );
+        dsx::metadata("CDU/LiquidTemperatureSpRequest/hall/a", json.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn only_what_is_ours_goes_out_and_in_its_own_unit() {
+        let out = value(&point("F"), "US", 20.0, Timestamp(5)).unwrap();
+        assert_eq!(out.topic, "BMS/v1/US/Value/CDU/LiquidTemperatureSpRequest/hall/a");
+        assert_eq!(String::from_utf8(out.payload).unwrap(), r#"{"value":68,"timestamp":5,"quality":1}"#);
+        let out = value(&point("C"), "US", 20.25, Timestamp(5)).unwrap();
+        assert!(dsx::value(&out.payload).is_ok_and(|v| v.value == Some(20.25)));
+        assert!(matches!(value(&point("C"), "THEM", 20.0, Timestamp(5)), Err(PublishRefused::NotOurs { .. })));
+        assert!(matches!(value(&point("C"), "PUB", 20.0, Timestamp(5)), Err(PublishRefused::BadIdentifier { .. })));
+        assert!(matches!(value(&point("C"), "US", f64::NAN, Timestamp(5)), Err(PublishRefused::NotFinite { .. })));
+        let beat = heartbeat(&point("C"), "US", Timestamp(1_743_620_423_000), Timestamp(1_743_620_424_000)).unwrap();
+        assert!(beat.payload.starts_with(br#"{"value":1743620423000,"#));
+    }
+}

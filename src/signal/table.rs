@@ -1,0 +1,85 @@
+//! CSV tables of numbers (plain or gzip), read with errors that name line and column.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// Rows that one signal file may have (a year at 5 s).
+pub const ROWS_MAX: usize = 6_500_000;
+
+/// A refused signal file.
+#[derive(Debug, thiserror::Error)]
+pub enum SignalError {
+    #[error("{}: cannot be read: {why}", path.display())]
+    Unreadable { path: PathBuf, why: String },
+    #[error("{}: no column {missing:?}; it has: {have}. {expected}", path.display())]
+    NoColumn { path: PathBuf, missing: String, have: String, expected: String },
+    #[error("{}, line {line}, column {column:?}: {why}", path.display())]
+    Cell { path: PathBuf, line: usize, column: String, why: String },
+    #[error("{}: {why}", path.display())]
+    Shape { path: PathBuf, why: String },
+}
+
+/// A table of text cells with its header.
+pub(super) struct Table {
+    pub path: PathBuf,
+    pub header: Vec<String>,
+    rows: Vec<csv::StringRecord>,
+}
+
+impl Table {
+    pub fn load(path: &Path) -> Result<Table, SignalError> {
+        let unreadable = |why: String| SignalError::Unreadable { path: path.into(), why };
+        let file = std::fs::File::open(path).map_err(|e| unreadable(e.to_string()))?;
+        let gz = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz"));
+        let input: Box<dyn Read> = if gz { Box::new(flate2::read::GzDecoder::new(file)) } else { Box::new(file) };
+        let mut reader = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(std::io::BufReader::new(input));
+        let header: Vec<String> = reader.headers().map_err(|e| unreadable(e.to_string()))?.iter().map(str::to_owned).collect();
+        let mut rows = Vec::new();
+        for row in reader.records() {
+            let row = row.map_err(|e| unreadable(format!("line {}: {e}", rows.len() + 2)))?;
+            if row.len() != header.len() {
+                let why = format!("{} cells where the header has {}; a comma too many or too few?", row.len(), header.len());
+                return Err(SignalError::Cell {
+                    path: path.into(),
+                    line: rows.len() + 2,
+                    column: header.first().cloned().unwrap_or_default(),
+                    why,
+                });
+            }
+            if rows.len() >= ROWS_MAX {
+                return Err(SignalError::Shape { path: path.into(), why: format!("more than {ROWS_MAX} rows; cut it into parts") });
+            }
+            rows.push(row);
+        }
+        Ok(Table { path: path.into(), header, rows })
+    }
+
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Index of a column that must be there.
+    pub fn column(&self, name: &str, expected: &str) -> Result<usize, SignalError> {
+        self.header.iter().position(|h| h == name).ok_or_else(|| SignalError::NoColumn {
+            path: self.path.clone(),
+            missing: name.into(),
+            have: self.header.join(", "),
+            expected: expected.into(),
+        })
+    }
+
+    /// A cell as a finite number.
+    pub fn number(&self, row: usize, column: usize) -> Result<f64, SignalError> {
+        let text = self.rows.get(row).and_then(|r| r.get(column)).unwrap_or("");
+        match text.parse::<f64>() {
+            Ok(v) if v.is_finite() => Ok(v),
+            _ if text.is_empty() => Err(self.cell(row, column, "is empty; fill the gap or cut the file before it".into())),
+            _ => Err(self.cell(row, column, format!("{text:?} is not a number"))),
+        }
+    }
+
+    /// An error about one cell. Line 1 is the header.
+    pub fn cell(&self, row: usize, column: usize, why: String) -> SignalError {
+        SignalError::Cell { path: self.path.clone(), line: row + 2, column: self.header.get(column).cloned().unwrap_or_default(), why }
+    }
+}
