@@ -103,6 +103,8 @@ pub struct ActuatorView {
     pub asked: Option<(f64, Timestamp)>,
     /// Points that take the request; 0 = the actuator can't be reached.
     pub request_points: usize,
+    /// Symbol of the setpoint's canonical unit.
+    pub unit: &'static str,
 }
 
 /// Health of the way to the building management system.
@@ -284,11 +286,11 @@ impl ViewBuilder<'_> {
                 measured: a.measured.as_ref().map(|m| role(m)),
                 asked: None,
                 request_points: self.bindings.request_points(i).len(),
+                unit: self.bindings.in_force.get(i).map_or("", |b| b.kind.unit()),
             })
             .collect();
-        let loads = (self.site.loops.iter())
-            .map(|l| LoadForecast::persistence(role(&l.load).value, 0.1, steps, "no forecast was given"))
-            .collect();
+        let loads =
+            (self.site.loops.iter()).map(|l| LoadForecast::persistence(role(&l.load).value, 0.1, steps, "no forecast was given")).collect();
         let (dry, humidity) = (role("dry_bulb").value, role("outdoor_humidity").value);
         let wet = role("wet_bulb").value;
         let wet = if wet.is_finite() { wet } else { crate::units::wet_bulb_c(dry, humidity) };
