@@ -119,7 +119,8 @@ pub fn check(view: &View, i: usize, value: f64, memory: &Memory, orders: &Orders
         {
             return Some(why);
         }
-        if moves && !hand_back
+        if moves
+            && !hand_back
             && let Some(why) = rests_on_stale(view, limit, &a.loop_id)
         {
             return Some(why);

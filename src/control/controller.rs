@@ -137,7 +137,9 @@ impl Controller {
 
     /// Takes an operator's order. Leaving auto counts at once; setpoints then go back by slew from the next tick on.
     pub fn order(&mut self, order: Order, who: &str, why: &str, now: Timestamp, tally: &Tally) -> Result<Vec<ModeEvent>, OrderError> {
-        let named = |id: &String| self.actuators.iter().find(|a| a.id == *id).ok_or(OrderError::NoActuator { site: self.site.clone(), id: id.clone() });
+        let named = |id: &String| {
+            self.actuators.iter().find(|a| a.id == *id).ok_or(OrderError::NoActuator { site: self.site.clone(), id: id.clone() })
+        };
         let note = format!("{order:?}: {why}");
         match order {
             Order::Mode { to } => self.wanted = to,
@@ -329,9 +331,8 @@ impl Controller {
             }
         }
         let horizon_h = self.tuning.step.as_hours_f64() * self.tuning.steps as f64;
-        let limit = |(i, margin): (usize, f64)| {
-            view.site.limits.get(i).map(|l| Binding { limit: l.id.clone(), name: l.name.clone(), margin })
-        };
+        let limit =
+            |(i, margin): (usize, f64)| view.site.limits.get(i).map(|l| Binding { limit: l.id.clone(), name: l.name.clone(), margin });
         let expects = Expects {
             horizon_h,
             plan_kwh: p.plan_kwh,

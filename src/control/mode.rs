@@ -81,13 +81,25 @@ impl Why {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "mode")]
 pub enum Mode {
-    Warming { since: Timestamp, waiting_for: Vec<Why> },
+    Warming {
+        since: Timestamp,
+        waiting_for: Vec<Why>,
+    },
     Shadow,
     Advise,
     Auto,
-    Guarded { why: Vec<Why>, since: Timestamp, fit_ticks: u32 },
+    Guarded {
+        why: Vec<Why>,
+        since: Timestamp,
+        fit_ticks: u32,
+    },
     /// `done` = every setpoint is back at the operators' value.
-    FailSafe { why: Vec<Why>, since: Timestamp, fit_ticks: u32, done: bool },
+    FailSafe {
+        why: Vec<Why>,
+        since: Timestamp,
+        fit_ticks: u32,
+        done: bool,
+    },
 }
 
 impl Mode {
@@ -121,7 +133,11 @@ impl Mode {
             Mode::Warming { .. } => Mode::of(wanted),
             _ if kicked => Mode::FailSafe { why: why(), since: self.since().unwrap_or(now), fit_ticks: 0, done: true },
             Mode::Shadow | Mode::Advise | Mode::Auto if wanted == Operation::Shadow => {
-                if out { self.hand_back(now, vec![], done) } else { Mode::Shadow }
+                if out {
+                    self.hand_back(now, vec![], done)
+                } else {
+                    Mode::Shadow
+                }
             }
             Mode::Shadow | Mode::Advise | Mode::Auto if fit => Mode::of(wanted),
             Mode::Shadow => Mode::Shadow,
@@ -206,11 +222,18 @@ pub struct Orders {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "order")]
 pub enum Order {
-    Mode { to: Operation },
+    Mode {
+        to: Operation,
+    },
     Hold,
     Release,
-    Pin { actuator: String, value: f64 },
-    Unpin { actuator: String },
+    Pin {
+        actuator: String,
+        value: f64,
+    },
+    Unpin {
+        actuator: String,
+    },
     /// Out of auto at once: hand back and stay in shadow.
     Leave,
 }

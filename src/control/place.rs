@@ -144,10 +144,7 @@ pub fn hints(view: &View, racks: &[RackView], model: &dyn Predict) -> Vec<Hints>
         // Costs within 0.1 % are the same; then the rack with more room, then the name, so that ranks do not flicker.
         let bucket = |h: &RackHint| (h.marginal_kwh_per_gpu_hour / (0.001 * marginal * gpu_kw)).round() as i64;
         ranked.sort_by(|(ra, a), (rb, b)| {
-            (rb.cmp(ra))
-                .then(bucket(a).cmp(&bucket(b)))
-                .then(b.power_headroom_kw.total_cmp(&a.power_headroom_kw))
-                .then(a.rack.cmp(&b.rack))
+            (rb.cmp(ra)).then(bucket(a).cmp(&bucket(b))).then(b.power_headroom_kw.total_cmp(&a.power_headroom_kw)).then(a.rack.cmp(&b.rack))
         });
         let fit = ranked.iter().filter(|(room, _)| *room).count().max(1);
         let list: Vec<RackHint> = (ranked.into_iter().enumerate())
