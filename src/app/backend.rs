@@ -84,6 +84,7 @@ impl ServiceBackend {
             time_zone: s.site.site.time_zone.clone(),
             mode: mode.replace('-', "_"),
             mode_why,
+            held: brain.controller.orders().hold.as_ref().map(|h| if h.why.is_empty() { h.who.clone() } else { format!("{}: {}", h.who, h.why) }),
             clock: clock.map(|c| c.0),
             clock_age_s,
             link: link(&s.link.borrow()),
@@ -174,12 +175,15 @@ impl ServiceBackend {
                 })
                 .collect(),
             expects: Expectation {
-                saving_kwh: known(r.expects.saves_vs_fixed_kwh),
-                saving_sigma_kwh: known(r.expects.plus_minus_kwh / 1.645),
-                horizon_s: Some((r.expects.horizon_h * 3600.0) as u32),
+                horizon_h: r.expects.horizon_h,
+                plan_kwh: r.expects.plan_kwh,
+                saves_vs_fixed_kwh: r.expects.saves_vs_fixed_kwh,
+                saves_vs_hold_kwh: r.expects.saves_vs_hold_kwh,
+                plus_minus_kwh: r.expects.plus_minus_kwh,
                 kwh_per_gpu_hour: r.expects.kwh_per_gpu_hour,
                 least_margin: r.expects.binding.as_ref().map(|b| b.margin),
                 least_margin_limit: r.expects.binding.as_ref().map_or_else(String::new, |b| b.name.clone()),
+                feasible: r.expects.feasible,
             },
             explanation: r.explanation.clone(),
             inputs: r.inputs_digest.clone(),
@@ -471,14 +475,15 @@ impl Backend for ServiceBackend {
             "shadow" => Operation::Shadow,
             "advise" => Operation::Advise,
             "auto" => Operation::Auto,
-            other => return Err(Fault::invalid("mode", format!("{other:?} is none"), "give shadow, advise or auto")),
+            "leave" => return self.order(site, Order::Leave, &act.who, &act.why, format!("{site} leaves auto and hands back")),
+            other => return Err(Fault::invalid("mode", format!("{other:?} is none"), "give shadow, advise, auto or leave")),
         };
         self.order(site, Order::Mode { to }, &act.who, &act.why, format!("{site} is to be in {}", act.mode))
     }
 
     fn hold(&self, site: &str, act: &HoldAct) -> Result<Done, Fault> {
-        let order = if act.minutes == 0 { Order::Release } else { Order::Hold };
-        let text = if act.minutes == 0 { "the hold is released".to_owned() } else { "setpoints are held until the hold is released".to_owned() };
+        let order = if act.hold { Order::Hold } else { Order::Release };
+        let text = if act.hold { "setpoints are held until the hold is released".to_owned() } else { "the hold is released".to_owned() };
         self.order(site, order, &act.who, &act.why, text)
     }
 

@@ -13,6 +13,10 @@ pub const BIAS_SIGMAS: f64 = 3.0;
 /// CUSUM slack and threshold, in sigma, on residuals averaged over half an hour.
 const SLACK: f64 = 1.5;
 const THRESHOLD: f64 = 12.0;
+/// Errors below these are no drift, however sure the model is of itself: a share of the predicted power, and an amount of
+/// a limited role in its unit.
+const POWER_FLOOR: f64 = 0.08;
+const LIMIT_FLOOR: f64 = 0.6;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Track {
@@ -91,12 +95,12 @@ impl Residuals {
         limit_sigma: &[f64],
     ) {
         self.rows += 1;
-        self.cooling.observe(span, cooling.1 - cooling.0, sigma_kw);
-        self.loss.observe(span, loss.1 - loss.0, sigma_kw);
+        self.cooling.observe(span, cooling.1 - cooling.0, sigma_kw.max(POWER_FLOOR * cooling.0));
+        self.loss.observe(span, loss.1 - loss.0, sigma_kw.max(POWER_FLOOR * loss.0));
         self.limits.resize(limits.len(), Track::default());
         for (i, track) in self.limits.iter_mut().enumerate() {
             let measured = limited.get(i).copied().unwrap_or(f64::NAN);
-            track.observe(span, measured - limits[i], limit_sigma.get(i).copied().unwrap_or(1.0));
+            track.observe(span, measured - limits[i], limit_sigma.get(i).copied().unwrap_or(1.0).max(LIMIT_FLOOR));
         }
     }
 
@@ -123,12 +127,12 @@ mod tests {
     fn a_lasting_offset_is_followed_bounded_and_told() {
         let mut r = Residuals::default();
         for _ in 0..12 * 24 {
-            r.observe(Span::minutes(5), (100.0, 104.0), (10.0, 10.0), 2.0, &[50.0], &[50.1], &[1.0]);
+            r.observe(Span::minutes(5), (10.0, 14.0), (10.0, 10.0), 1.5, &[50.0], &[50.1], &[1.0]);
         }
         let d = r.drift();
         assert!((d.cooling_bias_kw - 4.0).abs() < 0.2, "{d:?}");
         assert!(d.alarm && d.loss_bias_kw == 0.0 && d.limit_cusum == 0.0, "{d:?}");
-        r.observe(Span::hours(48), (100.0, 900.0), (10.0, f64::NAN), 2.0, &[50.0], &[f64::NAN], &[1.0]);
-        assert_eq!(r.drift().cooling_bias_kw, 6.0);
+        r.observe(Span::hours(48), (10.0, 900.0), (10.0, f64::NAN), 1.5, &[50.0], &[f64::NAN], &[1.0]);
+        assert_eq!(r.drift().cooling_bias_kw, 4.5);
     }
 }
