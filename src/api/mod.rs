@@ -1,1 +1,156 @@
-//! HTTP API, metrics and the page.
+//! HTTP API, metrics and the page: what the service knows, for people and for programs.
+//!
+//! Words: a *backend* is what answers (implemented in `app`); a *view model* is a plain struct made for the wire
+//! ([`model`], [`chart`]); a *problem* is an RFC 9457 error document; a *change* is the backend's counter that grows when
+//! something worth showing happened.
+//! Invariants: every route under `/api/v1` is in `openapi.json`; every error is a problem that names the field and the
+//! way out; a placement hint past its time limit is never served; a broker's password never leaves ([`without_password`]);
+//! bodies, queries, pages and waits are bounded.
+//! Absent by design: no clock (ages and `now` come from the backend), no spawn, no store, no state of its own.
+//!
+//! Blocking: the backend's methods are plain functions. Those that may read the store run under
+//! `tokio::task::block_in_place` on a multi-thread runtime (which `app` uses), directly on a current-thread one.
+
+pub mod chart;
+pub mod model;
+
+mod acts;
+mod error;
+mod events;
+mod metrics;
+mod openapi;
+mod page;
+mod query;
+mod routes;
+
+pub use error::{Fault, Problem};
+pub use metrics::OPENMETRICS;
+pub use openapi::document;
+pub use query::{SERIES_ROWS_MAX, SeriesQuery};
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use model::*;
+use std::sync::Arc;
+use std::time::Duration;
+use tower_http::compression::CompressionLayer;
+use tower_http::limit::RequestBodyLimitLayer;
+use tower_http::timeout::TimeoutLayer;
+
+/// Largest request body, bytes: the acts are short JSON objects.
+pub const BODY_BYTES_MAX: usize = 16 * 1024;
+/// Longest time that a request may take, s; longer than the longest wait of the event stream.
+pub const REQUEST_SECONDS_MAX: u64 = 30;
+
+/// What answers the API. Every call is a quick snapshot, except those marked *may block*.
+pub trait Backend: Send + Sync + 'static {
+    /// All sites in the configuration's order.
+    fn sites(&self) -> Vec<SiteStatus>;
+    /// All points of a site in the order of their numbers; the API filters and pages. Empty for an unknown site.
+    fn points(&self, site: &str) -> Vec<PointRow>;
+    /// Buckets of one point's history, ascending. May block.
+    fn series(&self, query: &SeriesQuery) -> Result<Vec<SeriesRow>, Fault>;
+    /// The charts of one site over the last `hours` of its clock, and the forecast ahead. May block.
+    fn overview(&self, site: &str, hours: f64) -> Result<chart::Overview, Fault>;
+    /// Newest forecast per loop and time ahead.
+    fn forecasts(&self, site: &str) -> Vec<ForecastRow>;
+    /// Recommendations of a site, newest first, at most `limit`. May block.
+    fn recommendations(&self, site: &str, limit: usize) -> Vec<Recommendation>;
+    /// One recommendation by its identifier. May block.
+    fn recommendation(&self, id: &str) -> Option<Recommendation>;
+    /// An operator approves the current recommendation.
+    fn approve(&self, id: &str, act: &Act) -> Result<Done, Fault>;
+    /// An operator changes a site's mode.
+    fn set_mode(&self, site: &str, act: &ModeAct) -> Result<Done, Fault>;
+    /// An operator keeps a site's setpoints as they are for a time.
+    fn hold(&self, site: &str, act: &HoldAct) -> Result<Done, Fault>;
+    /// An operator pins one actuator to a value, or releases it.
+    fn pin(&self, site: &str, act: &PinAct) -> Result<Done, Fault>;
+    /// The newest placement hints of a site; `job_class` narrows them. `None` before the first.
+    fn hints(&self, site: &str, job_class: Option<&str>) -> Option<Hints>;
+    /// The energy account of each site and period. May block.
+    fn kpis(&self) -> Vec<Kpi>;
+    /// Alive, ready, and why not.
+    fn health(&self) -> Health;
+    /// The newest refused messages, newest first, at most `limit`.
+    fn refusals(&self, limit: usize) -> Vec<Refusal>;
+    /// The demonstration's result table (the document of `--json`), when there is one.
+    fn demo(&self) -> Option<serde_json::Value>;
+    /// Counters: `event::Tally::rows`.
+    fn tally(&self) -> Vec<(&'static str, String, u64)>;
+    /// Gauges of this moment (queue fill, link up, clock age, mode).
+    fn gauges(&self) -> Vec<Gauge>;
+    /// A counter that grows with each change worth showing (at least each control tick, link or mode change).
+    fn changes(&self) -> tokio::sync::watch::Receiver<u64>;
+}
+
+pub(crate) type Shared = Arc<dyn Backend>;
+
+/// The whole HTTP surface: API, metrics and page. The caller serves it.
+pub fn router(backend: Arc<dyn Backend>) -> Router {
+    Router::new()
+        .route("/api/v1/sites", get(routes::sites))
+        .route("/api/v1/sites/{id}", get(routes::site))
+        .route("/api/v1/sites/{id}/overview", get(routes::overview))
+        .route("/api/v1/sites/{id}/mode", post(acts::mode))
+        .route("/api/v1/sites/{id}/hold", post(acts::hold))
+        .route("/api/v1/sites/{id}/pin", post(acts::pin))
+        .route("/api/v1/points", get(routes::points))
+        .route("/api/v1/series", get(routes::series))
+        .route("/api/v1/forecasts", get(routes::forecasts))
+        .route("/api/v1/recommendations", get(routes::recommendations))
+        .route("/api/v1/recommendations/{id}", get(routes::recommendation))
+        .route("/api/v1/recommendations/{id}/approve", post(acts::approve))
+        .route("/api/v1/placement/hints", get(routes::hints))
+        .route("/api/v1/kpis", get(routes::kpis))
+        .route("/api/v1/health", get(routes::health))
+        .route("/api/v1/refusals", get(routes::refusals))
+        .route("/api/v1/demo", get(routes::demo))
+        .route("/api/v1/events", get(events::events))
+        .route("/api/v1/openapi.json", get(openapi::serve))
+        .route("/metrics", get(metrics::serve))
+        .merge(page::routes())
+        .fallback(error::no_such_route)
+        .method_not_allowed_fallback(error::wrong_method)
+        .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, Duration::from_secs(REQUEST_SECONDS_MAX)))
+        .layer(axum::middleware::map_response(error::as_problem))
+        .layer(CompressionLayer::new())
+        .with_state(backend)
+}
+
+/// Runs what may block without holding up the other requests.
+pub(crate) fn blocking<T>(work: impl FnOnce() -> T) -> T {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    match Handle::try_current().map(|h| h.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
+    }
+}
+
+/// A broker's address without its user's password: `mqtt://user:***@host:1883`.
+pub fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, tail) = rest.split_at(end);
+    match authority.rsplit_once('@') {
+        Some((user, host)) => match user.split_once(':') {
+            Some((name, _)) => format!("{scheme}://{name}:***@{host}{tail}"),
+            None => url.to_owned(),
+        },
+        None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_password;
+
+    #[test]
+    fn passwords_are_left_out() {
+        assert_eq!(without_password("mqtt://u:s@c@h:1883/x"), "mqtt://u:***@h:1883/x");
+        assert_eq!(without_password("mqtt://u@h"), "mqtt://u@h");
+        assert_eq!(without_password("mqtt://h:1883"), "mqtt://h:1883");
+    }
+}

@@ -1,1 +1,24 @@
-//! Configuration, commands, tasks, wiring.
+//! Floor 5: configuration, commands, tasks, wiring, shutdown.
+//!
+//! Words: a *command* is one subcommand of the binary; the *service* is what `serve` runs and what `demo` confronts with
+//! simulated plants; the *embedded broker* and the *simulated BMS* exist for the demo and for tests only.
+//! Invariants: the only clock, seeds and spawned tasks of the program are here; every task ends on shutdown; an error
+//! that reaches the user names the thing and the way out.
+
+pub mod backend;
+pub mod bms;
+pub mod brain;
+pub mod broker;
+pub mod check;
+pub mod cli;
+pub mod config;
+pub mod demo;
+pub mod journal;
+pub mod log;
+pub mod replay;
+pub mod service;
+pub mod site_task;
+pub mod train;
+pub mod wire_client;
+
+pub use cli::main;

@@ -6,7 +6,7 @@
 //! ```
 //! A row belongs to a block only if its instant and the instant that it forecasts both lie in it, so nothing of a later
 //! block is seen from an earlier one. *choose* picks the penalty and the model in force (the linear one must beat the
-//! better naive one by 1 %), *calibrate* gives the errors that the bands are made of, *score* is only looked at.
+//! better naive one by 1 %, on a block of at least six horizons), *calibrate* gives the errors that the bands are made of, *score* is only looked at.
 //! The naive models are not fitted: their errors come from all rows before *score*. Where *calibrate* is too short for a
 //! horizon, the errors of *choose* are used; where that is too short as well, persistence is in force.
 
@@ -30,6 +30,9 @@ const FIT_ROWS_MAX: usize = 12_000;
 /// Penalties that are tried (on standardised rows), mostly ridge: lags are close to one another.
 const PENALTIES: [f64; 3] = [0.003, 0.03, 0.3];
 const L1_RATIO: f64 = 0.2;
+/// Forecasts that do not overlap which the block of the choice must hold: rows of overlapping ones are one piece of
+/// evidence told many times, and on a short block a ramp or two would make the choice.
+const WINDOWS_MIN: usize = 6;
 /// What the linear model must gain on the better naive one.
 const EARN: f64 = 0.99;
 
@@ -199,7 +202,8 @@ fn horizon(spec: &Spec, table: &Table, series: &Series, blocks: &Blocks, h: usiz
         let held_out = residuals(&model, block(blocks.choose, blocks.calibrate, k));
         let held_out = if held_out.len() >= BLOCK_MIN { held_out } else { residuals(&model, choose.clone()) };
         out.errors[Kind::Linear as usize] = Errors::new(held_out);
-        if naive_best.is_some_and(|n| mae < EARN * n) {
+        let enough = blocks.choose.saturating_sub(blocks.fit) >= WINDOWS_MIN * k;
+        if enough && naive_best.is_some_and(|n| mae < EARN * n) {
             out.chosen = Kind::Linear;
         }
         out.linear = Some(model);

@@ -174,30 +174,39 @@ fn setpoints<DB: DrawingBackend>(p: &Place<DB>, run: &RunReport, unit: &str) -> 
     let all = own.chain(limits.iter().flat_map(|l| values(&l.value)));
     let title = format!("Setpoints and what the loops did, {unit}");
     let axis = if unit == "°C" { "temperature, °C".to_owned() } else { format!("setpoint, {unit}") };
-    let frame = p.frame(&title, &keys, &axis, bounds(all, 2.0))?;
+    // Room for the names of limits above and below.
+    let (lo, hi) = bounds(all, 2.0);
+    let room = if limits.is_empty() { 0.0 } else { 0.08 * (hi - lo) };
+    let range = (lo - room, hi + room);
+    let frame = p.frame(&title, &keys, &axis, range)?;
     for (s, colour) in &mine {
         frame.line(p.c, &s.measured, Pen::new(*colour, 2).faint(0.55))?;
         frame.line(p.c, &s.in_force, Pen::new(*colour, 4).stepped())?;
         frame.line(p.c, &s.asked, asked(INK))?;
     }
-    // Names of limits stand on white inside the right edge, moved apart where two would touch.
+    // The name of a limit stands on the side of its line where no setpoint is: a lower limit's below, an upper one's above.
+    let mean = |v: Vec<f64>| v.iter().sum::<f64>() / v.len().max(1) as f64;
+    let setpoints_mean = mean(mine.iter().flat_map(|(s, _)| values(&s.in_force)).filter(|v| v.is_finite()).collect());
     let mut labels: Vec<(i32, &str)> = Vec::new();
     for l in limits {
-        let Some(&(_, v)) = l.value.iter().rev().find(|r| r.1.is_finite()) else { continue };
-        match l.value.as_slice() {
-            [only] => frame.line(p.c, &vec![(p.from, only.1), (p.to, only.1)], limit)?,
-            trace => frame.line(p.c, &trace.to_vec(), limit)?,
-        }
-        labels.push((frame.y(v) - 14, &l.name));
+        let rows: Trace = match l.value.as_slice() {
+            [only] => vec![(p.from, only.1), (p.to, only.1)],
+            trace => trace.to_vec(),
+        };
+        frame.line(p.c, &rows, limit)?;
+        let from_x = RIGHT - p.c.width(&l.name, 20) - 14;
+        let ys: Vec<i32> =
+            rows.iter().filter(|r| r.1.is_finite() && (frame.x(r.0) >= from_x || l.value.len() == 1)).map(|r| frame.y(r.1)).collect();
+        let lower = mean(values(&rows).filter(|v| v.is_finite()).collect()) < setpoints_mean;
+        let beside = if lower { ys.iter().max().map(|y| y + 16) } else { ys.iter().min().map(|y| y - 16) };
+        labels.extend(beside.map(|y| (y, l.name.as_str())));
     }
+    // Two names that would touch are moved apart.
     labels.sort_unstable();
     let mut above = i32::MIN / 2;
     for (y, name) in labels {
-        let y = y.max(above + 26);
+        let y = y.max(above + 24);
         above = y;
-        let wide = p.c.width(name, 20);
-        let back = Rectangle::new([(RIGHT - wide - 14, y - 12), (RIGHT - 2, y + 12)], WHITE.mix(0.85).filled());
-        p.c.area.draw(&back).map_err(|e| e.to_string())?;
         p.c.text(name, (RIGHT - 8, y), 20, LIMIT, false, HPos::Right, VPos::Center)?;
     }
     Ok(())

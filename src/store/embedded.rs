@@ -1,6 +1,8 @@
 //! The store in this process: fjall for the hot rows and records, Parquet for sealed days.
 //!
-//! Layout of the directory: `FORMAT` (one line), `hot/` (fjall, with its lock and log), `sealed/<site>/<day>.parquet`.
+//! Layout of the directory: `FORMAT` (one line), `LOCK` (held by the process that has it open), `hot/` (fjall and its
+//! log), `sealed/<site>/<day>.parquet`. `hot/` is made aside and renamed: a crash in the first moment leaves nothing that
+//! cannot be opened.
 //! A reading newer than everything known of its point is new without a look at the disk; any other is looked up.
 //! A late row of a sealed day stays hot until the day is sealed again; reading prefers the sealed row, so that a
 //! (point, timestamp) is still seen once.
@@ -46,6 +48,25 @@ pub struct Embedded {
     duplicates: AtomicU64,
     /// Why writing stopped, if it did: the key-value store itself only says that it has.
     full: Mutex<Option<String>>,
+    /// Dropped last: the directory is free once the key-value store is closed.
+    _lock: std::fs::File,
+}
+
+/// Opens the key-value store at `path`, or makes it there. `dir` is for the errors.
+fn open_keyspaces(dir: &Path, path: &Path) -> Result<(Database, [Keyspace; 3]), StoreError> {
+    let db = |e: fjall::Error| StoreError::db(dir, &e);
+    let database = Database::builder(path)
+        .cache_size(CACHE_BYTES)
+        .max_journaling_size(LOG_BYTES_MAX)
+        .journal_compression(fjall::CompressionType::None)
+        .manual_journal_persist(true)
+        .worker_threads(1)
+        .open()
+        .map_err(db)?;
+    let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES).manual_journal_persist(true);
+    let open = |name| database.keyspace(name, options).map_err(db);
+    let keyspaces = [open("hot")?, open("records")?, open("meta")?];
+    Ok((database, keyspaces))
 }
 
 impl Embedded {
@@ -56,6 +77,12 @@ impl Embedded {
             other => other,
         };
         std::fs::create_dir_all(dir).map_err(io)?;
+        let lock = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(dir.join("LOCK")).map_err(io)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(std::fs::TryLockError::WouldBlock) => return Err(StoreError::Locked { dir: dir.into() }),
+            Err(std::fs::TryLockError::Error(e)) => return Err(io(e)),
+        }
         let marker = dir.join("FORMAT");
         match std::fs::read_to_string(&marker) {
             Ok(found) if found.trim() == FORMAT => {}
@@ -67,27 +94,29 @@ impl Embedded {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => std::fs::write(&marker, format!("{FORMAT}\n")).map_err(io)?,
             Err(e) => return Err(io(e)),
         }
-        let db = |e: fjall::Error| StoreError::db(dir, &e);
-        let database = Database::builder(dir.join("hot"))
-            .cache_size(CACHE_BYTES)
-            .max_journaling_size(LOG_BYTES_MAX)
-            .journal_compression(fjall::CompressionType::None)
-            .manual_journal_persist(true)
-            .worker_threads(1)
-            .open()
-            .map_err(db)?;
-        let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES).manual_journal_persist(true);
+        let hot = dir.join("hot");
+        if !hot.exists() {
+            let aside = dir.join("hot-aside");
+            if aside.exists() {
+                std::fs::remove_dir_all(&aside).map_err(io)?;
+            }
+            drop(open_keyspaces(dir, &aside)?);
+            std::fs::rename(&aside, &hot).map_err(io)?;
+            std::fs::File::open(dir).and_then(|d| d.sync_all()).map_err(io)?;
+        }
+        let (db, [hot, records, meta]) = open_keyspaces(dir, &hot)?;
         Ok(Embedded {
-            hot: database.keyspace("hot", options).map_err(db)?,
-            records: database.keyspace("records", options).map_err(db)?,
-            meta: database.keyspace("meta", options).map_err(db)?,
-            db: database,
+            hot,
+            records,
+            meta,
+            db,
             sealed: Sealed::new(dir),
             dir: dir.into(),
             sites: Mutex::default(),
             stored: AtomicU64::new(0),
             duplicates: AtomicU64::new(0),
             full: Mutex::default(),
+            _lock: lock,
         })
     }
 

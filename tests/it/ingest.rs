@@ -314,3 +314,76 @@ fn a_broker_that_is_not_there_is_tried_again_and_the_state_says_so() {
         tokio::time::timeout(Duration::from_secs(5), task).await.unwrap().unwrap();
     });
 }
+
+/// The hot path by hand: `cargo test --release --test it ingest::pace -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement, not a test"]
+fn pace() {
+    let (mut hall, tally) = (site("bms"), Tally::new());
+    let tags: Vec<String> = (0..1000).map(|i| format!("pod1/row{}/rack{i}/manifold/supply/value", i % 7)).collect();
+    let known: Vec<Packet> = tags.iter().map(|t| metadata(t, "")).collect();
+    take(&mut hall, &tally, &known);
+    let steps: Vec<Vec<Packet>> =
+        (0..300).map(|s| tags.iter().map(|t| value(t, &format!("{}.{:03}", 60 + s % 9, s), T0 + s * 10_000)).collect()).collect();
+    let begin = std::time::Instant::now();
+    let taken: u64 = steps.iter().map(|p| take(&mut hall, &tally, p).values).sum();
+    println!("values: {taken}, {} ns each", begin.elapsed().as_nanos() as u64 / taken);
+    let begin = std::time::Instant::now();
+    (0..100).for_each(|_| assert!(!take(&mut hall, &tally, &known).catalogue_changed));
+    println!("known metadata: {} ns each", begin.elapsed().as_nanos() / 100_000);
+}
+
+/// The link's pace by hand: `cargo test --release --test it ingest::link_pace -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement, not a test"]
+fn link_pace() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let port = broker();
+        let mut one_way = options(port, "secret", "pace");
+        one_way.filters = vec!["BMS/v1/PUB/#".into()];
+        one_way.at_least_once = std::env::var("QOS").is_ok_and(|q| q == "1");
+        let (deliveries, mut inbox) = tokio::sync::mpsc::channel::<Delivery>(1);
+        let (link, _publisher, mut state) = MqttLink::new(one_way, "US", deliveries);
+        tokio::spawn(link.run(|| Timestamp(T0)));
+        state.wait_for(|s| matches!(s, LinkState::Up { .. })).await.unwrap();
+        let (client, mut events) = {
+            let mut o = rumqttc::MqttOptions::new("bms", "127.0.0.1", port);
+            o.set_credentials("ann", "secret");
+            rumqttc::AsyncClient::new(o, 4096)
+        };
+        tokio::spawn(async move {
+            loop {
+                if let Err(e) = events.poll().await {
+                    println!("publisher: {e}");
+                    return;
+                }
+            }
+        });
+        let (steps, per_step) = (300usize, 300usize);
+        let begin = std::time::Instant::now();
+        let mut batches = 0;
+        for step in 0..steps {
+            for i in 0..per_step {
+                let p = value(&format!("row{}/rack{i}", i % 7), "68.25", T0 + step as i64 * 10_000);
+                client.publish(p.topic, rumqttc::QoS::AtMostOnce, false, p.payload).await.unwrap();
+            }
+            let mut got = 0;
+            while got < per_step {
+                let d = match tokio::time::timeout(Duration::from_secs(2), inbox.recv()).await {
+                    Ok(d) => d.unwrap(),
+                    Err(_) => panic!("step {step}: {got} of {per_step} after 2 s; state {:?}", *state.borrow()),
+                };
+                got += d.packets.len();
+                batches += 1;
+                d.receipt.acknowledge().await;
+            }
+        }
+        let s = begin.elapsed().as_secs_f64();
+        println!(
+            "{steps} steps of {per_step} messages in lock-step: {:.0} steps/s, {:.1} batches a step",
+            steps as f64 / s,
+            batches as f64 / steps as f64
+        );
+    });
+}

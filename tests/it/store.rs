@@ -237,6 +237,26 @@ fn kill_nine_loses_nothing_that_was_acknowledged() {
 }
 
 #[test]
+fn a_first_opening_can_be_killed_at_any_moment() {
+    let dir = Scratch::new("first");
+    for pause_ms in [1u64, 3, 5, 8, 12, 17, 25, 40] {
+        let fresh = dir.0.join(pause_ms.to_string());
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "store::crash_child", "--nocapture"])
+            .env("TRAMUNTANA_CRASH_DIR", &fresh)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(pause_ms));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let there = numbers(&open(&fresh, 3));
+        assert_eq!(there, (0..there.len() as u64).collect::<Vec<_>>(), "killed after {pause_ms} ms");
+    }
+}
+
+#[test]
 fn a_torn_last_record_costs_that_record_only() {
     let dir = Scratch::new("torn");
     let origin = dir.0.join("origin");
@@ -288,6 +308,22 @@ fn copy_dir(from: &Path, to: &Path) {
     }
 }
 
+/// A child that may not write files beyond a small size stands for a full disk.
+#[test]
+fn a_full_disk_is_one_clear_error() {
+    let dir = Scratch::new("full");
+    let child = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 2048; exec \"$0\" --ignored --exact store::crash_child --nocapture"])
+        .arg(std::env::current_exe().unwrap())
+        .env("TRAMUNTANA_CRASH_DIR", &dir.0)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stderr).into_owned() + &String::from_utf8_lossy(&child.stdout);
+    assert!(!child.status.success() && said.contains("Full {") && said.contains(dir.0.to_str().unwrap()), "{said}");
+    // What it left behind opens once there is room again.
+    open(&dir.0, 3).append("hq", &[numbered(0)]).unwrap();
+}
+
 /// Bulk path by hand: `cargo test --release --test it store::bulk -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement, not a test"]
@@ -304,5 +340,8 @@ fn bulk() {
     let each = begin.elapsed().as_nanos() as u64 / total;
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find(|l| l.starts_with("VmHWM")).unwrap_or_default().to_owned();
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let cpu: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2).collect();
+    println!("CPU user, system in 10 ms: {cpu:?}");
     println!("{total} rows: {each} ns a row; {:?}; {peak}", store.stats());
 }

@@ -32,8 +32,11 @@ pub struct LinkOptions {
     pub broker: BrokerAddress,
     /// Stable over restarts: the broker keeps our session under it.
     pub client_id: String,
-    /// Topic filters, subscribed at QoS 1.
     pub filters: Vec<String>,
+    /// Subscribe at QoS 1 (default): what was published at QoS 1 is sent again until we have stored it. At QoS 0 nothing
+    /// needs an acknowledgement; rumqttd, unlike other brokers, raises every message to the QoS of the subscription and
+    /// stops after 100 messages that are not acknowledged, so that the demo asks for QoS 0.
+    pub at_least_once: bool,
     /// Ask the broker to forget us on disconnection (the demo and short commands do).
     pub clean_session: bool,
     /// First and longest pause between two attempts.
@@ -47,10 +50,15 @@ impl LinkOptions {
             broker,
             client_id: client_id.into(),
             filters,
+            at_least_once: true,
             clean_session: false,
             retry_first: Duration::from_millis(250),
             retry_longest: Duration::from_secs(30),
         }
+    }
+
+    fn qos(&self) -> QoS {
+        if self.at_least_once { QoS::AtLeastOnce } else { QoS::AtMostOnce }
     }
 
     fn mqtt(&self) -> MqttOptions {
@@ -239,7 +247,7 @@ impl MqttLink {
                 Event::Incoming(Incoming::ConnAck(_)) => {
                     // Also on a resumed session: it costs little and brings the retained metadata.
                     for filter in &self.options.filters {
-                        if client.try_subscribe(filter.as_str(), QoS::AtLeastOnce).is_err() {
+                        if client.try_subscribe(filter.as_str(), self.options.qos()).is_err() {
                             return Some(LinkError::SubscriptionRefused { broker, filter: filter.clone() });
                         }
                     }
@@ -343,7 +351,7 @@ pub async fn check_connection(options: &LinkOptions, timeout: Duration) -> Resul
                     if options.filters.is_empty() {
                         return Ok(());
                     }
-                    let filters = options.filters.iter().map(|f| rumqttc::SubscribeFilter::new(f.clone(), QoS::AtLeastOnce));
+                    let filters = options.filters.iter().map(|f| rumqttc::SubscribeFilter::new(f.clone(), options.qos()));
                     if client.try_subscribe_many(filters).is_err() {
                         return Err(LinkError::SubscriptionRefused { broker: broker.clone(), filter: options.filters.join(", ") });
                     }

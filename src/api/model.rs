@@ -1,0 +1,357 @@
+//! View models: plain structs for the wire.
+//!
+//! Invariants: instants are epoch milliseconds (`at`, `*_at`, `*_until`) on the clock of the site that they belong to;
+//! a number whose unit is not in its name has a `unit` beside it; what is unknown is `null`, never zero.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// How grave an alarm is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Worth knowing.
+    Notice,
+    /// Needs a look today.
+    Warning,
+    /// Needs somebody now.
+    Critical,
+}
+
+/// One thing that is wrong and what to do about it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Alarm {
+    pub id: String,
+    pub severity: Severity,
+    /// Since when, epoch ms.
+    pub since: i64,
+    pub text: String,
+    /// What an operator can do.
+    pub action: String,
+}
+
+/// State of a site's connection to its broker.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Link {
+    /// `up`, `connecting` or `down`.
+    pub state: String,
+    pub why: String,
+    /// Since when on this host's clock, epoch ms.
+    pub since: Option<i64>,
+}
+
+/// A site at this moment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SiteStatus {
+    pub id: String,
+    pub name: String,
+    /// What the site file claims to be.
+    pub label: String,
+    pub time_zone: String,
+    /// `warming`, `shadow`, `advise`, `auto`, `guarded`, `held` or `fail_safe`.
+    pub mode: String,
+    pub mode_why: String,
+    /// The site's clock, epoch ms; null before the first heartbeat.
+    pub clock: Option<i64>,
+    /// Host time since the clock last moved, s.
+    pub clock_age_s: Option<f64>,
+    pub link: Link,
+    /// The broker's address without a password.
+    pub broker: String,
+    pub points: u64,
+    pub readings_in: u64,
+    pub readings_refused: u64,
+    pub it_kw: Option<f64>,
+    pub cooling_kw: Option<f64>,
+    pub loss_kw: Option<f64>,
+    pub pue_now: Option<f64>,
+    pub gpus_allocated: Option<f64>,
+    pub kwh_per_gpu_hour_now: Option<f64>,
+    pub kwh_per_gpu_hour_today: Option<f64>,
+    /// The same with the operators' fixed setpoints; null where no baseline is known.
+    pub baseline_kwh_per_gpu_hour_today: Option<f64>,
+    pub baseline_cooling_kw: Option<f64>,
+    /// Where the baseline comes from (twin run with the same seed, model, measured reference day); empty without one.
+    pub baseline_about: String,
+    /// The recommendation in force or waiting, if any.
+    pub recommendation: Option<String>,
+    pub alarms: Vec<Alarm>,
+}
+
+/// One point with its newest value.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PointRow {
+    pub site: String,
+    /// Number of the point in its site's catalogue.
+    pub id: u32,
+    pub path: String,
+    pub object_type: String,
+    pub point_type: String,
+    pub process_area: Vec<String>,
+    /// What is measured (`temperature`, `power`, …).
+    pub kind: String,
+    /// Canonical unit of `last_value` and of the series.
+    pub unit: String,
+    /// Unit as published.
+    pub eng_unit: String,
+    pub object_name: String,
+    pub object_id: String,
+    pub serves_id: Vec<String>,
+    pub is_setpoint: bool,
+    pub integration: String,
+    pub last_value: Option<f64>,
+    /// Source timestamp of the newest value, epoch ms.
+    pub last_at: Option<i64>,
+    /// Age of the newest value on the site's clock, s.
+    pub age_s: Option<f64>,
+    /// `good`, or the marks; empty before the first value.
+    pub quality: String,
+    /// Text of the state that `last_value` stands for, for enumerated points.
+    pub state_text: String,
+}
+
+/// A page of points.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PointPage {
+    pub points: Vec<PointRow>,
+    /// Points that match in all.
+    pub total: usize,
+    /// Pass as `cursor` for the next page; null on the last.
+    pub next: Option<String>,
+}
+
+/// One bucket of a point's history.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SeriesRow {
+    /// Start of the bucket, epoch ms.
+    pub at: i64,
+    pub mean: Option<f64>,
+    pub min: Option<f64>,
+    pub max: Option<f64>,
+    pub count: u64,
+    /// Union of the marks in the bucket: `good`, or their names.
+    pub quality: String,
+}
+
+/// A point's history.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Series {
+    pub site: String,
+    pub point: u32,
+    pub path: String,
+    pub unit: String,
+    pub from: i64,
+    pub to: i64,
+    pub step_s: f64,
+    pub rows: Vec<SeriesRow>,
+}
+
+/// Expected load of one loop at one time ahead.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ForecastRow {
+    pub site: String,
+    #[serde(rename = "loop")]
+    pub loop_id: String,
+    pub made_at: i64,
+    /// Time ahead of `made_at`, s.
+    pub ahead_s: u32,
+    /// Instant that the forecast is for, epoch ms.
+    pub at: i64,
+    pub p10_kw: f64,
+    pub p50_kw: f64,
+    pub p90_kw: f64,
+    pub model: String,
+    /// Why a naive model was used; null where the trained one was.
+    pub fallback: Option<String>,
+}
+
+/// One recommended setpoint.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Item {
+    pub actuator: String,
+    pub name: String,
+    pub unit: String,
+    /// In force when the recommendation was made.
+    pub from: f64,
+    /// Asked now (one slew-limited step).
+    pub asked: f64,
+    /// Where the plan goes.
+    pub target: f64,
+    pub reason: String,
+}
+
+/// A setpoint that the plan wanted and the checker withheld.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct WithheldItem {
+    pub actuator: String,
+    pub name: String,
+    pub unit: String,
+    pub asked: f64,
+    pub reason: String,
+}
+
+/// What a recommendation is expected to bring.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Expectation {
+    /// Energy saved over the horizon against leaving the setpoints in force, kWh; negative = costs.
+    pub saving_kwh: Option<f64>,
+    pub saving_sigma_kwh: Option<f64>,
+    pub horizon_s: Option<u32>,
+    pub kwh_per_gpu_hour: Option<f64>,
+    /// Least distance to any limit over the horizon, and the limit's name.
+    pub least_margin: Option<f64>,
+    pub least_margin_limit: String,
+}
+
+/// An immutable recommendation.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Recommendation {
+    pub id: String,
+    pub site: String,
+    pub parent: Option<String>,
+    pub made_at: i64,
+    pub valid_until: i64,
+    pub mode: String,
+    /// `waiting`, `approved`, `published`, `in_force`, `refused`, `lapsed`, `superseded` or `recorded` (shadow).
+    pub state: String,
+    /// May an operator approve it now?
+    pub can_approve: bool,
+    pub items: Vec<Item>,
+    pub withheld: Vec<WithheldItem>,
+    pub expects: Expectation,
+    pub explanation: String,
+    /// Digest of the inputs.
+    pub inputs: String,
+    pub approved_by: Option<String>,
+}
+
+/// Who acts and why: kept in the audit trail.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Act {
+    pub who: String,
+    #[serde(default)]
+    pub why: String,
+}
+
+/// A change of mode.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModeAct {
+    /// `shadow`, `advise` or `auto`; the other modes are entered by the controller alone.
+    pub mode: String,
+    pub who: String,
+    #[serde(default)]
+    pub why: String,
+}
+
+/// Keeps the setpoints as they are.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HoldAct {
+    /// For how long on the site's clock, minutes (0 releases the hold, at most 1,440).
+    pub minutes: u32,
+    pub who: String,
+    #[serde(default)]
+    pub why: String,
+}
+
+/// Pins one actuator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PinAct {
+    pub actuator: String,
+    /// Value in the actuator's unit; null releases the pin.
+    pub value: Option<f64>,
+    pub who: String,
+    #[serde(default)]
+    pub why: String,
+}
+
+/// What an act brought about.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Done {
+    /// One sentence for the operator.
+    pub text: String,
+}
+
+/// One rack in a placement hint.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Hint {
+    /// 1 = best.
+    pub rank: u32,
+    pub partition: String,
+    pub rack: String,
+    pub job_class: String,
+    pub gpus_free: u32,
+    /// Energy that one more GPU-hour costs here, kWh.
+    pub marginal_kwh_per_gpu_hour: f64,
+    pub marginal_sigma: Option<f64>,
+    pub reason: String,
+}
+
+/// Ranked racks with their time limit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Hints {
+    pub site: String,
+    pub made_at: i64,
+    /// Past this instant on the site's clock the hints are not served.
+    pub valid_until: i64,
+    /// The site's clock when asked, epoch ms.
+    pub now: i64,
+    pub racks: Vec<Hint>,
+}
+
+/// One line of the energy account.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Kpi {
+    pub site: String,
+    /// `today`, `yesterday`, `since_start`, ….
+    pub period: String,
+    pub from: i64,
+    pub to: i64,
+    pub it_kwh: f64,
+    pub cooling_kwh: f64,
+    pub loss_kwh: f64,
+    pub gpu_hours: f64,
+    pub kwh_per_gpu_hour: Option<f64>,
+    pub pue: Option<f64>,
+    /// Share of the period that is covered by measured values, 0–1.
+    pub coverage: f64,
+    /// What the figures count, in words.
+    pub definition: String,
+}
+
+/// Alive is this answer; ready is whether the service can do its work.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Health {
+    pub alive: bool,
+    pub ready: bool,
+    /// What keeps it from being ready.
+    pub why_not: Vec<String>,
+    pub version: String,
+}
+
+/// One refused message.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Refusal {
+    pub site: String,
+    /// Arrival, epoch ms.
+    pub at: i64,
+    pub format: String,
+    pub reason: String,
+    pub topic: String,
+    pub detail: String,
+    /// Beginning of the payload, as text.
+    pub sample: String,
+}
+
+/// A gauge of this moment. `name` follows OpenMetrics (`tramuntana_link_up`).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Gauge {
+    pub name: &'static str,
+    pub help: &'static str,
+    /// Label name and value pairs (`site`, `bsc-hq`).
+    pub labels: Vec<(&'static str, String)>,
+    pub value: f64,
+}

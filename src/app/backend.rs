@@ -1,0 +1,621 @@
+//! What answers the API: snapshots of the sites' state, history from the store, operators' acts to the controllers.
+
+use super::journal::{Energy, Row};
+use super::site_task::{Core, SiteShared, host_now};
+use crate::api::chart::{ActuatorChart, Band, LimitChart, Line, LoopChart, Overview};
+use crate::api::model::*;
+use crate::api::{Backend, Fault, SERIES_ROWS_MAX, SeriesQuery};
+use crate::control::{self, Mode, Operation, Order};
+use crate::event::{HINTS, Tally};
+use crate::ingest::mqtt::LinkState;
+use crate::site::SiteFile;
+use crate::store::Store;
+use crate::time::{Span, Timestamp};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use tokio::sync::watch;
+
+/// What the figures of the energy account count.
+const DEFINITION: &str = "(IT at the PDU outputs + cooling + UPS and PDU losses) / allocated GPU-hours, sums over the period; KPI pack energy-per-gpu-hour";
+/// A site whose clock has stood still this long, on the host's clock, is said to be silent, s.
+const SILENT_S: f64 = 60.0;
+
+/// The service as the API sees it.
+pub struct ServiceBackend {
+    sites: Vec<Arc<SiteShared>>,
+    store: Arc<dyn Store>,
+    tally: Arc<Tally>,
+    changes: watch::Sender<u64>,
+    demo: Mutex<Option<DemoView>>,
+}
+
+/// What the demo adds: its table, and the baseline run to compare with.
+#[derive(Clone, Default)]
+pub struct DemoView {
+    pub result: Option<serde_json::Value>,
+    /// Baseline cooling power per site: (time, kW), one a tick.
+    pub baseline_cooling_kw: std::collections::BTreeMap<String, Vec<(Timestamp, f64)>>,
+    /// Baseline energy of each site's run until each tick: (time, total kWh, GPU-hours).
+    pub baseline_energy: std::collections::BTreeMap<String, Vec<(Timestamp, f64, f64)>>,
+}
+
+fn known(v: f64) -> Option<f64> {
+    v.is_finite().then_some(v)
+}
+
+impl ServiceBackend {
+    pub fn new(sites: Vec<Arc<SiteShared>>, store: Arc<dyn Store>, tally: Arc<Tally>, changes: watch::Sender<u64>) -> ServiceBackend {
+        ServiceBackend { sites, store, tally, changes, demo: Mutex::new(None) }
+    }
+
+    pub fn set_demo(&self, view: DemoView) {
+        *self.demo.lock().unwrap_or_else(|e| e.into_inner()) = Some(view);
+        self.changes.send_modify(|n| *n += 1);
+    }
+
+    fn demo_view(&self) -> Option<DemoView> {
+        self.demo.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    fn find(&self, site: &str) -> Result<&Arc<SiteShared>, Fault> {
+        let have = || self.sites.iter().map(|s| s.id()).collect::<Vec<_>>().join(", ");
+        self.sites.iter().find(|s| s.id() == site).ok_or_else(|| Fault::unknown("site", format!("no site {site:?}"), format!("the sites are: {}", have())))
+    }
+
+    fn status(&self, s: &SiteShared) -> SiteStatus {
+        let core = s.core();
+        let brain = &core.brain;
+        let clock = core.ingest.clock();
+        let host = host_now();
+        let moved = s.clock_moved.load(Ordering::Relaxed);
+        let last = brain.journal.last.as_ref();
+        let day = clock.and_then(|c| brain.journal.days.get(&c.day_start()));
+        let now = |f: fn(&Row) -> f64| last.map(f).and_then(known);
+        let (it, cooling, loss, gpus) = (now(|r| r.it_kw), now(|r| r.cooling_kw), now(|r| r.loss_kw), now(|r| r.gpus));
+        let total = it.zip(cooling).map(|(i, c)| i + c + loss.unwrap_or(0.0));
+        let demo = self.demo_view();
+        let baseline_kw = demo.as_ref().and_then(|d| at(d.baseline_cooling_kw.get(s.id())?, clock?));
+        let (mode, mode_why) = (brain.controller.mode().name().to_owned(), why_text(brain.controller.mode()));
+        let clock_age_s = (moved > 0).then(|| (host.0 - moved) as f64 / 1e3);
+        let mut status = SiteStatus {
+            id: s.id().to_owned(),
+            name: s.site.site.name.clone(),
+            label: s.site.site.label.clone(),
+            time_zone: s.site.site.time_zone.clone(),
+            mode: mode.replace('-', "_"),
+            mode_why,
+            clock: clock.map(|c| c.0),
+            clock_age_s,
+            link: link(&s.link.borrow()),
+            broker: s.broker.clone(),
+            points: core.ingest.catalogue().len() as u64,
+            readings_in: s.readings_in.load(Ordering::Relaxed),
+            readings_refused: s.readings_refused.load(Ordering::Relaxed),
+            it_kw: it,
+            cooling_kw: cooling,
+            loss_kw: loss,
+            pue_now: total.zip(it).filter(|(_, i)| *i > 0.0).map(|(t, i)| t / i),
+            gpus_allocated: gpus,
+            kwh_per_gpu_hour_now: total.zip(gpus).filter(|(_, g)| *g > 0.0).map(|(t, g)| t / g),
+            kwh_per_gpu_hour_today: day.and_then(Energy::kwh_per_gpu_hour),
+            baseline_kwh_per_gpu_hour_today: demo.as_ref().and_then(|d| baseline_of_day(d, s.id(), clock?)),
+            baseline_cooling_kw: baseline_kw,
+            baseline_about: if baseline_kw.is_some() { "the same simulated plant, jobs and weather at the operators' fixed setpoints".into() } else { String::new() },
+            recommendation: brain.recommendations.back().map(|r| r.id.clone()),
+            alarms: Vec::new(),
+        };
+        status.alarms = alarms(s, &core, &status);
+        status
+    }
+
+    fn order(&self, site: &str, order: Order, who: &str, why: &str, text: String) -> Result<Done, Fault> {
+        let s = self.find(site)?;
+        if who.trim().is_empty() {
+            return Err(Fault::invalid("who", "is empty", "say who acts: it goes into the audit trail"));
+        }
+        let mut core = s.core();
+        let at = core.ingest.clock().unwrap_or_else(host_now);
+        core.brain.controller.order(order.clone(), who, why, at, &s.tally).map_err(|e| Fault::invalid("order", e.to_string(), "see /api/v1/sites for actuators and bounds"))?;
+        let record = serde_json::json!({"at": at, "site": site, "order": order, "who": who, "why": why});
+        let _ = s.store.put_record("audit", site, at, &format!("{}-{who}", at.0), record.to_string().as_bytes());
+        drop(core);
+        tracing::info!(site, "{who}: {text}{}", if why.is_empty() { String::new() } else { format!(" ({why})") });
+        s.changed();
+        Ok(Done { text })
+    }
+
+    fn state_of(core: &Core, r: &control::Recommendation) -> (String, bool, Option<String>) {
+        let now = core.ingest.clock().unwrap_or(r.made_at);
+        let newest = core.brain.recommendations.back().is_some_and(|n| n.id == r.id);
+        let approved = core.brain.controller.approval().filter(|a| a.recommendation == r.id).map(|a| a.who.clone());
+        let valid = r.is_valid(now);
+        let state = match r.mode.as_str() {
+            _ if approved.is_some() => "approved",
+            "auto" if newest && valid => "published",
+            "advise" if newest && valid => "waiting",
+            _ if !valid && !newest => "superseded",
+            _ if !valid => "lapsed",
+            "auto" => "superseded",
+            _ => "recorded",
+        };
+        (state.into(), state == "waiting" && !r.items.is_empty(), approved)
+    }
+
+    fn shown(&self, s: &SiteShared, core: &Core, r: &control::Recommendation) -> Recommendation {
+        let (state, can_approve, approved_by) = ServiceBackend::state_of(core, r);
+        let of = |id: &str| s.site.actuator(id);
+        Recommendation {
+            id: r.id.clone(),
+            site: r.site.clone(),
+            parent: r.parent.clone(),
+            made_at: r.made_at.0,
+            valid_until: r.valid_until.0,
+            mode: r.mode.replace('-', "_"),
+            state,
+            can_approve,
+            items: (r.items.iter())
+                .map(|i| Item {
+                    actuator: i.actuator.clone(),
+                    name: i.name.clone(),
+                    unit: i.unit.clone(),
+                    from: i.from,
+                    asked: i.asked,
+                    target: i.target,
+                    reason: i.reason.clone(),
+                })
+                .collect(),
+            withheld: (r.withheld.iter())
+                .map(|w| WithheldItem {
+                    actuator: w.actuator.clone(),
+                    name: of(&w.actuator).map_or_else(String::new, |a| a.name.clone()),
+                    unit: unit_of(s, core, &w.actuator),
+                    asked: w.asked,
+                    reason: w.reason.clone(),
+                })
+                .collect(),
+            expects: Expectation {
+                saving_kwh: known(r.expects.saves_vs_fixed_kwh),
+                saving_sigma_kwh: known(r.expects.plus_minus_kwh / 1.645),
+                horizon_s: Some((r.expects.horizon_h * 3600.0) as u32),
+                kwh_per_gpu_hour: r.expects.kwh_per_gpu_hour,
+                least_margin: r.expects.binding.as_ref().map(|b| b.margin),
+                least_margin_limit: r.expects.binding.as_ref().map_or_else(String::new, |b| b.name.clone()),
+            },
+            explanation: r.explanation.clone(),
+            inputs: r.inputs_digest.clone(),
+            approved_by,
+        }
+    }
+}
+
+fn unit_of(s: &SiteShared, core: &Core, actuator: &str) -> String {
+    let Some(a) = s.site.actuator(actuator) else { return String::new() };
+    core.ingest.catalogue().select(&a.in_force).next().map_or_else(String::new, |p| p.kind.unit().to_owned())
+}
+
+/// Why a site is in its mode, in words; empty where it is where the operators want it.
+fn why_text(mode: &Mode) -> String {
+    let why = match mode {
+        Mode::Warming { waiting_for, .. } => waiting_for,
+        Mode::Guarded { why, .. } | Mode::FailSafe { why, .. } => why,
+        Mode::Shadow | Mode::Advise | Mode::Auto => return String::new(),
+    };
+    why.iter().map(control::Why::text).collect::<Vec<_>>().join("; ")
+}
+
+/// The value in force at `t` of a step-wise trace.
+fn at(trace: &[(Timestamp, f64)], t: Timestamp) -> Option<f64> {
+    let i = trace.partition_point(|(at, _)| *at <= t);
+    trace.get(i.checked_sub(1)?).map(|(_, v)| *v)
+}
+
+fn baseline_of_day(d: &DemoView, site: &str, clock: Timestamp) -> Option<f64> {
+    let trace = d.baseline_energy.get(site)?;
+    let upto = |t: Timestamp| {
+        let i = trace.partition_point(|(at, _, _)| *at <= t);
+        i.checked_sub(1).and_then(|i| trace.get(i)).map_or((0.0, 0.0), |(_, e, g)| (*e, *g))
+    };
+    let (from, to) = (upto(clock.day_start()), upto(clock));
+    (to.1 > from.1).then(|| (to.0 - from.0) / (to.1 - from.1))
+}
+
+fn link(state: &LinkState) -> Link {
+    match state {
+        LinkState::Connecting => Link { state: "connecting".into(), ..Link::default() },
+        LinkState::Up { since } => Link { state: "up".into(), why: String::new(), since: Some(since.0) },
+        LinkState::Down { since, why, .. } => Link { state: "down".into(), why: why.to_string(), since: Some(since.0) },
+    }
+}
+
+/// What is wrong with a site and what to do about it.
+fn alarms(s: &SiteShared, core: &Core, status: &SiteStatus) -> Vec<Alarm> {
+    let mut alarms = Vec::new();
+    let mut add = |id: &str, severity, since: Option<i64>, text: String, action: &str| {
+        alarms.push(Alarm { id: id.into(), severity, since: since.unwrap_or(0), text, action: action.into() });
+    };
+    if status.link.state == "down" {
+        add("broker", Severity::Critical, status.link.since, status.link.why.clone(), "check the broker and the network; it is tried again by itself");
+    }
+    let trouble = s.trouble();
+    if !trouble.is_empty() {
+        add("store", Severity::Critical, None, trouble, "free space in the data directory; nothing is acknowledged until then, the broker keeps it");
+    }
+    if status.link.state == "up" && status.clock_age_s.is_some_and(|a| a > SILENT_S) && s.site.bus.clock == crate::site::ClockSource::Bms {
+        add("silent", Severity::Warning, None, "the site's clock stands still: no heartbeat comes".into(), "check the building management system's MQTT client");
+    }
+    let brain = &core.brain;
+    if !s.site.actuators.is_empty() {
+        if brain.model.is_none() {
+            add("plant-model", Severity::Notice, None, "there is no plant model: nothing is recommended".into(), "identify the plant: tramuntana identify");
+        }
+        if brain.drift.alarm {
+            add("drift", Severity::Warning, None, "the plant answers differently than its model".into(), "identify the plant again; look for fouling or a stuck valve");
+        }
+        if matches!(status.mode.as_str(), "guarded" | "fail_safe") {
+            add("mode", Severity::Warning, None, format!("{}: {}", status.mode.replace('_', "-"), status.mode_why), "control comes back by itself when the cause is gone");
+        }
+    }
+    if let Some(row) = &brain.journal.last {
+        for (limit, [value, max, min]) in s.site.limits.iter().zip(&row.limits) {
+            if *value > *max || *value < *min {
+                add(&format!("limit-{}", limit.id), Severity::Critical, Some(row.at.0), format!("{} is beyond its limit: {value:.1}", limit.name), "leave auto and look at the plant");
+            }
+        }
+    }
+    if core.ingest.clock().is_some() {
+        for finding in brain.findings.iter().take(3) {
+            add("binding", Severity::Notice, None, finding.clone(), "mend the site file's selector, or the point's metadata");
+        }
+    }
+    if let Some(f) = brain.forecasts.iter().find(|f| f.fallback.is_some()) {
+        add("forecast", Severity::Notice, None, format!("forecast of {}: {}", f.target, f.fallback.clone().unwrap_or_default()), "none: a naive forecast stands in");
+    }
+    alarms
+}
+
+fn line(rows: &[&Row], f: impl Fn(&Row) -> f64) -> Line {
+    rows.iter().map(|r| known(f(r))).collect()
+}
+
+fn band(core: &Core, load: &str) -> Option<Band> {
+    let f = core.brain.forecasts.iter().find(|f| f.target == load && !f.points.is_empty())?;
+    Some(Band {
+        made_at: f.made_at.0,
+        model: f.model.clone(),
+        fallback: f.fallback.clone(),
+        at: f.points.iter().map(|a| (f.made_at + a.ahead).0).collect(),
+        p10: f.points.iter().map(|a| a.p10).collect(),
+        p50: f.points.iter().map(|a| a.p50).collect(),
+        p90: f.points.iter().map(|a| a.p90).collect(),
+    })
+}
+
+impl Backend for ServiceBackend {
+    fn sites(&self) -> Vec<SiteStatus> {
+        self.sites.iter().map(|s| self.status(s)).collect()
+    }
+
+    fn points(&self, site: &str) -> Vec<PointRow> {
+        let Ok(s) = self.find(site) else { return Vec::new() };
+        let core = s.core();
+        let clock = core.ingest.clock();
+        (core.ingest.catalogue().iter())
+            .map(|p| {
+                let latest = core.ingest.latest(p.id);
+                let value = latest.and_then(|l| known(l.value));
+                PointRow {
+                    site: site.to_owned(),
+                    id: p.id.0,
+                    path: p.path.clone(),
+                    object_type: p.object_type.clone(),
+                    point_type: p.point_type.clone(),
+                    process_area: p.process_area.clone(),
+                    kind: serde_json::to_value(p.kind).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default(),
+                    unit: p.kind.unit().to_owned(),
+                    eng_unit: p.eng_unit.clone(),
+                    object_name: p.object_name.clone(),
+                    object_id: p.object_id.clone(),
+                    serves_id: p.serves_id.clone(),
+                    is_setpoint: p.is_setpoint,
+                    integration: p.integration.clone(),
+                    last_value: value,
+                    last_at: latest.map(|l| l.at.0),
+                    age_s: latest.zip(clock).map(|(l, c)| (c - l.at).as_secs_f64().max(0.0)),
+                    quality: latest.map_or_else(String::new, |l| l.quality.text()),
+                    state_text: value
+                        .and_then(|v| p.state_text.iter().find(|t| t.value as f64 == v))
+                        .map_or_else(String::new, |t| t.text.clone()),
+                }
+            })
+            .collect()
+    }
+
+    fn series(&self, q: &SeriesQuery) -> Result<Vec<SeriesRow>, Fault> {
+        self.find(&q.site)?;
+        let steps = (self.store)
+            .series(&q.site, q.point, q.from, q.to, q.step)
+            .map_err(|e| Fault::unavailable(e.to_string(), "ask again later, or for a shorter period"))?;
+        Ok((steps.into_iter().take(SERIES_ROWS_MAX as usize))
+            .map(|s| SeriesRow { at: s.at.0, mean: known(s.mean), min: known(s.min), max: known(s.max), count: u64::from(s.count), quality: s.quality.text() })
+            .collect())
+    }
+
+    fn overview(&self, site: &str, hours: f64) -> Result<Overview, Fault> {
+        let s = self.find(site)?;
+        let core = s.core();
+        let file: &SiteFile = &s.site;
+        let now = core.ingest.clock();
+        let from = now.map_or(Timestamp::MIN, |n| n - Span((hours * 3.6e6) as i64));
+        let rows: Vec<&Row> = core.brain.journal.rows.iter().filter(|r| r.at > from).collect();
+        let demo = self.demo_view();
+        let baseline = demo.as_ref().and_then(|d| d.baseline_cooling_kw.get(site));
+        let unit = |role: &str| {
+            let select = file.role(role).map(|r| &r.select);
+            select.and_then(|sel| core.ingest.catalogue().select(sel).next()).map_or_else(String::new, |p| p.kind.unit().to_owned())
+        };
+        let site_load = file.loops.first();
+        Ok(Overview {
+            site: site.to_owned(),
+            now: now.map(|n| n.0),
+            step_s: file.control.tick_s,
+            at: rows.iter().map(|r| r.at.0).collect(),
+            it_kw: line(&rows, |r| r.it_kw),
+            cooling_kw: line(&rows, |r| r.cooling_kw),
+            loss_kw: line(&rows, |r| r.loss_kw),
+            baseline_cooling_kw: baseline.map_or_else(Vec::new, |b| rows.iter().map(|r| at(b, r.at)).collect()),
+            kwh_per_gpu_hour: line(&rows, |r| if r.gpus > 0.0 { (r.it_kw + r.cooling_kw + r.loss_kw) / r.gpus } else { f64::NAN }),
+            load_kw: line(&rows, |r| r.loops.first().map_or(f64::NAN, |l| l[2])),
+            forecast: site_load.and_then(|l| band(&core, &l.load)),
+            loops: (file.loops.iter().enumerate())
+                .map(|(i, l)| LoopChart {
+                    id: l.id.clone(),
+                    name: l.name.clone(),
+                    supply_c: line(&rows, |r| r.loops.get(i).map_or(f64::NAN, |v| v[0])),
+                    return_c: line(&rows, |r| r.loops.get(i).map_or(f64::NAN, |v| v[1])),
+                    load_kw: line(&rows, |r| r.loops.get(i).map_or(f64::NAN, |v| v[2])),
+                    forecast: band(&core, &l.load),
+                })
+                .collect(),
+            limits: (file.limits.iter().enumerate())
+                .map(|(i, l)| {
+                    let some = |on: bool, k: usize| if on { line(&rows, |r| r.limits.get(i).map_or(f64::NAN, |v| v[k])) } else { Vec::new() };
+                    LimitChart {
+                        id: l.id.clone(),
+                        name: l.name.clone(),
+                        unit: unit(&l.role),
+                        loop_id: file.loops.iter().find(|x| x.supply == l.role || l.actuator.as_ref().is_some_and(|a| file.actuator(a).is_some_and(|a| a.loop_id == x.id && a.hi < 75.0))).map(|x| x.id.clone()),
+                        value: line(&rows, |r| r.limits.get(i).map_or(f64::NAN, |v| v[0])),
+                        max: some(l.max.is_some(), 1),
+                        min: some(l.min.is_some(), 2),
+                        source: l.source.clone(),
+                    }
+                })
+                .collect(),
+            actuators: (file.actuators.iter().enumerate())
+                .map(|(i, a)| ActuatorChart {
+                    id: a.id.clone(),
+                    name: a.name.clone(),
+                    loop_id: a.loop_id.clone(),
+                    unit: unit_of(s, &core, &a.id),
+                    lo: a.lo,
+                    hi: a.hi,
+                    default: a.default,
+                    asked: line(&rows, |r| r.actuators.get(i).map_or(f64::NAN, |v| v[0])),
+                    in_force: line(&rows, |r| r.actuators.get(i).map_or(f64::NAN, |v| v[1])),
+                    measured: if a.measured.is_some() { line(&rows, |r| r.actuators.get(i).map_or(f64::NAN, |v| v[2])) } else { Vec::new() },
+                    pinned: core.brain.controller.orders().pins.get(&a.id).map(|p| p.value),
+                })
+                .collect(),
+        })
+    }
+
+    fn forecasts(&self, site: &str) -> Vec<ForecastRow> {
+        let Ok(s) = self.find(site) else { return Vec::new() };
+        let core = s.core();
+        let mut out = Vec::new();
+        for l in &s.site.loops {
+            let Some(f) = core.brain.forecasts.iter().find(|f| f.target == l.load) else { continue };
+            out.extend(f.points.iter().map(|a| ForecastRow {
+                site: site.to_owned(),
+                loop_id: l.id.clone(),
+                made_at: f.made_at.0,
+                ahead_s: (a.ahead.0 / 1000) as u32,
+                at: (f.made_at + a.ahead).0,
+                p10_kw: a.p10,
+                p50_kw: a.p50,
+                p90_kw: a.p90,
+                model: f.model.clone(),
+                fallback: f.fallback.clone(),
+            }));
+        }
+        out
+    }
+
+    fn recommendations(&self, site: &str, limit: usize) -> Vec<Recommendation> {
+        let Ok(s) = self.find(site) else { return Vec::new() };
+        let core = s.core();
+        core.brain.recommendations.iter().rev().take(limit).map(|r| self.shown(s, &core, r)).collect()
+    }
+
+    fn recommendation(&self, id: &str) -> Option<Recommendation> {
+        self.sites.iter().find_map(|s| {
+            let core = s.core();
+            let r = core.brain.recommendations.iter().find(|r| r.id == id)?;
+            Some(self.shown(s, &core, r))
+        })
+    }
+
+    fn approve(&self, id: &str, act: &Act) -> Result<Done, Fault> {
+        if act.who.trim().is_empty() {
+            return Err(Fault::invalid("who", "is empty", "say who acts: it goes into the audit trail"));
+        }
+        for s in &self.sites {
+            let mut core = s.core();
+            if !core.brain.recommendations.iter().any(|r| r.id == id) {
+                continue;
+            }
+            let at = core.ingest.clock().unwrap_or_else(host_now);
+            core.brain.controller.approve(id, &act.who, &act.why, at).map_err(|e| Fault::conflict(e.to_string(), "GET /api/v1/recommendations shows the newest"))?;
+            let record = serde_json::json!({"at": at, "site": s.id(), "approve": id, "who": act.who, "why": act.why});
+            let _ = s.store.put_record("audit", s.id(), at, &format!("{}-approve", at.0), record.to_string().as_bytes());
+            drop(core);
+            tracing::info!(site = s.id(), "{} approved {id}", act.who);
+            s.changed();
+            return Ok(Done { text: "approved: the setpoint requests go out with the next control tick".into() });
+        }
+        Err(Fault::unknown("id", format!("no recommendation {id:?}"), "GET /api/v1/recommendations lists them"))
+    }
+
+    fn set_mode(&self, site: &str, act: &ModeAct) -> Result<Done, Fault> {
+        let to = match act.mode.as_str() {
+            "shadow" => Operation::Shadow,
+            "advise" => Operation::Advise,
+            "auto" => Operation::Auto,
+            other => return Err(Fault::invalid("mode", format!("{other:?} is none"), "give shadow, advise or auto")),
+        };
+        self.order(site, Order::Mode { to }, &act.who, &act.why, format!("{site} is to be in {}", act.mode))
+    }
+
+    fn hold(&self, site: &str, act: &HoldAct) -> Result<Done, Fault> {
+        let order = if act.minutes == 0 { Order::Release } else { Order::Hold };
+        let text = if act.minutes == 0 { "the hold is released".to_owned() } else { "setpoints are held until the hold is released".to_owned() };
+        self.order(site, order, &act.who, &act.why, text)
+    }
+
+    fn pin(&self, site: &str, act: &PinAct) -> Result<Done, Fault> {
+        let actuator = act.actuator.clone();
+        match act.value {
+            Some(value) => self.order(site, Order::Pin { actuator, value }, &act.who, &act.why, format!("{} is pinned to {value}", act.actuator)),
+            None => self.order(site, Order::Unpin { actuator }, &act.who, &act.why, format!("{} is free again", act.actuator)),
+        }
+    }
+
+    fn hints(&self, site: &str, job_class: Option<&str>) -> Option<Hints> {
+        let s = self.find(site).ok()?;
+        let core = s.core();
+        let now = core.ingest.clock()?;
+        let mut out = Hints { site: site.to_owned(), made_at: i64::MAX, valid_until: i64::MAX, now: now.0, racks: Vec::new() };
+        for h in core.brain.hints.iter().filter(|h| job_class.is_none_or(|c| c == h.job_class)) {
+            out.made_at = out.made_at.min(h.made_at.0);
+            out.valid_until = out.valid_until.min(h.valid_until.0);
+            for r in &h.racks {
+                out.racks.push(Hint {
+                    rank: r.rank,
+                    partition: h.partition.clone(),
+                    rack: r.rack.clone(),
+                    job_class: h.job_class.clone(),
+                    gpus_free: 0,
+                    marginal_kwh_per_gpu_hour: r.marginal_kwh_per_gpu_hour,
+                    marginal_sigma: None,
+                    reason: r.reasons.join("; "),
+                });
+            }
+        }
+        if out.racks.is_empty() {
+            return None;
+        }
+        self.tally.add(HINTS, site, 1);
+        Some(out)
+    }
+
+    fn kpis(&self) -> Vec<Kpi> {
+        let mut out = Vec::new();
+        for s in &self.sites {
+            let core = s.core();
+            let journal = &core.brain.journal;
+            let today = core.ingest.clock().map(Timestamp::day_start);
+            let day = |d: Option<Timestamp>| d.and_then(|d| journal.days.get(&d).copied());
+            let periods = [
+                ("today", day(today)),
+                ("yesterday", day(today.map(|t| t - Span::hours(24)))),
+                ("since_start", (journal.total.hours > 0.0).then_some(journal.total)),
+            ];
+            for (period, energy) in periods {
+                let Some(e) = energy else { continue };
+                out.push(Kpi {
+                    site: s.id().to_owned(),
+                    period: period.into(),
+                    from: e.from.0,
+                    to: e.to.0,
+                    it_kwh: e.it_kwh,
+                    cooling_kwh: e.cooling_kwh,
+                    loss_kwh: e.loss_kwh,
+                    gpu_hours: e.gpu_hours,
+                    kwh_per_gpu_hour: e.kwh_per_gpu_hour(),
+                    pue: e.pue(),
+                    coverage: e.coverage(),
+                    definition: DEFINITION.into(),
+                });
+            }
+        }
+        out
+    }
+
+    fn health(&self) -> Health {
+        let mut why_not = Vec::new();
+        for s in &self.sites {
+            let state = link(&s.link.borrow());
+            if state.state != "up" {
+                why_not.push(format!("{}: broker {}{}", s.id(), state.state, if state.why.is_empty() { String::new() } else { format!(": {}", state.why) }));
+            }
+            let trouble = s.trouble();
+            if !trouble.is_empty() {
+                why_not.push(format!("{}: {trouble}", s.id()));
+            }
+        }
+        Health { alive: true, ready: why_not.is_empty(), why_not, version: env!("CARGO_PKG_VERSION").into() }
+    }
+
+    fn refusals(&self, limit: usize) -> Vec<Refusal> {
+        let mut out: Vec<Refusal> = Vec::new();
+        for s in &self.sites {
+            let core = s.core();
+            out.extend(core.ingest.quarantine().rev().take(limit).map(|r| Refusal {
+                site: s.id().to_owned(),
+                at: r.at.0,
+                format: "dsx".into(),
+                reason: r.reason.clone(),
+                topic: r.topic.clone(),
+                detail: String::new(),
+                sample: r.payload.clone(),
+            }));
+        }
+        out.sort_by_key(|r| std::cmp::Reverse(r.at));
+        out.truncate(limit);
+        out
+    }
+
+    fn demo(&self) -> Option<serde_json::Value> {
+        self.demo_view().and_then(|d| d.result)
+    }
+
+    fn tally(&self) -> Vec<(&'static str, String, u64)> {
+        self.tally.rows()
+    }
+
+    fn gauges(&self) -> Vec<Gauge> {
+        let mut out = Vec::new();
+        let mut add = |name, help, labels: Vec<(&'static str, String)>, value| out.push(Gauge { name, help, labels, value });
+        for s in &self.sites {
+            let site = || vec![("site", s.id().to_owned())];
+            add("tramuntana_link_up", "1 while the site's broker is connected.", site(), f64::from(u8::from(s.broker_up())));
+            let core = s.core();
+            add("tramuntana_points", "Points known from metadata.", site(), core.ingest.catalogue().len() as f64);
+            add("tramuntana_early_values", "Values that wait for their metadata.", site(), core.ingest.waiting() as f64);
+            if let Some(c) = core.ingest.clock() {
+                add("tramuntana_site_clock_seconds", "The site's clock, seconds since the epoch.", site(), c.0 as f64 / 1e3);
+            }
+            let mut labels = site();
+            labels.push(("mode", core.brain.controller.mode().name().to_owned()));
+            add("tramuntana_mode", "1 for the mode that the site is in.", labels, 1.0);
+        }
+        let stats = self.store.stats();
+        add("tramuntana_store_hot_bytes", "Bytes of hot rows, records and log on disk.", Vec::new(), stats.hot_bytes as f64);
+        add("tramuntana_store_sealed_bytes", "Bytes of sealed days on disk.", Vec::new(), stats.sealed_bytes as f64);
+        out
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+}

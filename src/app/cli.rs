@@ -1,0 +1,158 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Forecasts thermal load and recommends cooling setpoints and job placement, over MQTT.
+#[derive(Debug, Parser)]
+#[command(name = "tramuntana", version, about, after_help = "Logs go to stderr; TRAMUNTANA_LOG=tramuntana=debug shows more of them.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Two simulated sites, an embedded broker, the whole service: baseline against recommendations
+    Demo(DemoArgs),
+    /// Run the service against a real broker
+    Serve(ServeArgs),
+    /// Validate the configuration, the site files and the brokers without starting
+    Check(CheckArgs),
+    /// Publish a recorded DSX exchange (CSV: offset,topic,payload) to a broker
+    Replay(ReplayArgs),
+    /// Identify the plant models of the shipped sites from simulated telemetry and write them under models/
+    Identify(IdentifyArgs),
+    /// Train the load forecast models of the shipped sites and write them under models/
+    Train(IdentifyArgs),
+}
+
+/// Arguments of `demo`.
+#[derive(Clone, Debug, Args)]
+pub struct DemoArgs {
+    /// Where the store goes; each run replaces <DIR>/demo/seed-<N>
+    #[arg(long, value_name = "DIR", default_value = "./tramuntana-data")]
+    pub data_dir: PathBuf,
+    /// Address of the page and the API; port 0 = any free one, printed
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub listen: String,
+    /// First seed
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Seeds to run, one after the other; from 2 on the table gives the difference's 95 % interval
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seeds: u32,
+    /// Simulated time per run
+    #[arg(long, value_name = "SPAN", default_value = "2d")]
+    pub span: String,
+    /// First simulated instant
+    #[arg(long, value_name = "TIME", default_value = "2026-07-14T00:00:00Z")]
+    pub start: String,
+    /// Measured heat instead of simulated jobs: CSV (or .gz) with t_s and one column per group, in W or kW
+    #[arg(long, value_name = "FILE")]
+    pub load: Option<PathBuf>,
+    /// Hourly weather instead of the synthetic one: TMY3 CSV (or .gz)
+    #[arg(long, value_name = "FILE")]
+    pub weather: Option<PathBuf>,
+    /// Also search the optimum with perfect foresight on the same twin (takes minutes)
+    #[arg(long)]
+    pub optimum: bool,
+    /// Number of points per site pair (extra rack sensors); as in the site files where absent
+    #[arg(long, value_name = "N")]
+    pub points: Option<usize>,
+    /// Write the table as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Draw the report page into this folder; <data-dir>/report where absent
+    #[arg(long, value_name = "DIR")]
+    pub report: Option<PathBuf>,
+    /// Stop after the table instead of serving the page until Ctrl-C
+    #[arg(long)]
+    pub exit: bool,
+}
+
+/// Arguments of `serve`.
+#[derive(Clone, Debug, Args)]
+pub struct ServeArgs {
+    /// The configuration file; a bare name is also looked for in sensors/
+    #[arg(long, value_name = "FILE", default_value = "tramuntana.toml")]
+    pub config: PathBuf,
+    /// Broker for all sites, e.g. mqtt://user@127.0.0.1:1883 (overrides the files)
+    #[arg(long, value_name = "URL")]
+    pub broker: Option<String>,
+    /// Where the store goes (overrides the file)
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Address of the page and the API (overrides the file); port 0 = any free one, printed
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<String>,
+}
+
+/// Arguments of `check`.
+#[derive(Clone, Debug, Args)]
+pub struct CheckArgs {
+    /// The configuration file; a bare name is also looked for in sensors/
+    #[arg(long, value_name = "FILE", default_value = "tramuntana.toml")]
+    pub config: PathBuf,
+    /// Broker for all sites (overrides the files)
+    #[arg(long, value_name = "URL")]
+    pub broker: Option<String>,
+    /// Do not try the brokers
+    #[arg(long)]
+    pub offline: bool,
+}
+
+/// Arguments of `replay`.
+#[derive(Clone, Debug, Args)]
+pub struct ReplayArgs {
+    /// The recording
+    pub file: PathBuf,
+    /// Where to publish it
+    #[arg(long, value_name = "URL", default_value = "mqtt://127.0.0.1:1883")]
+    pub broker: String,
+    /// Multiple of the recorded pace, or `max`
+    #[arg(long, default_value = "1")]
+    pub speed: String,
+    /// First instant of the replay (RFC 3339); now where absent
+    #[arg(long, value_name = "TIME")]
+    pub start: Option<String>,
+    /// User name; the password comes from the environment variable TRAMUNTANA_PASSWORD
+    #[arg(long)]
+    pub user: Option<String>,
+}
+
+/// Arguments of `identify` and `train`.
+#[derive(Clone, Debug, Args)]
+pub struct IdentifyArgs {
+    /// The site folder (with site.toml and twin.toml); repeat for several
+    #[arg(long = "site", value_name = "DIR", default_values = ["sensors/bsc-hq", "sensors/torre-girona"])]
+    pub sites: Vec<PathBuf>,
+    /// Where the models go
+    #[arg(long, value_name = "DIR", default_value = "models")]
+    pub out: PathBuf,
+    /// First seed of the simulated telemetry; the demo's own seeds begin at 1, these must not be among them
+    #[arg(long, default_value_t = 9001)]
+    pub seed: u64,
+}
+
+/// Runs the program: reads the command line, runs the command, turns an error into one line on stderr.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    super::log::start("info");
+    let result = match cli.command {
+        Command::Demo(args) => super::demo::run(args),
+        Command::Serve(args) => super::service::run(args),
+        Command::Check(args) => super::check::run(args),
+        Command::Replay(args) => super::replay::run(args),
+        Command::Identify(args) => super::train::identify(args),
+        Command::Train(args) => super::train::train(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("tramuntana: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! `tramuntana.toml`: which sites, which brokers, where data go, where the page listens.
+//!
+//! Invariants: unknown keys are refused with their line; paths are relative to the file; a password never stands in the
+//! file itself, only the name of the environment variable or of the file that holds it.
+
+use crate::site::{SiteFile, SiteFileError};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+/// The version of the format that this program reads.
+pub const FORMAT: u32 = 1;
+
+/// A refused configuration: where, what was expected, how to mend it.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{}: cannot be read: {why}; give another with --config, or start from sensors/tramuntana.toml", path.display())]
+    Unreadable { path: PathBuf, why: std::io::Error },
+    #[error("{}, line {line}: {why}", path.display())]
+    Syntax { path: PathBuf, line: usize, why: String },
+    #[error("{}: {what}: {why}", path.display())]
+    Meaning { path: PathBuf, what: String, why: String },
+    #[error(transparent)]
+    Site(#[from] SiteFileError),
+}
+
+/// Who we are to the brokers.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mqtt {
+    pub user: Option<String>,
+    /// Name of the environment variable that holds the password.
+    pub password_env: Option<String>,
+    /// File whose first line is the password.
+    pub password_file: Option<PathBuf>,
+    /// MQTT client identifier's prefix; the site's id follows it.
+    pub client_id: Option<String>,
+}
+
+/// How long readings are kept where.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreSettings {
+    /// Days kept in the hot store before a day is sealed into Parquet.
+    pub hot_days: u32,
+    /// Readings older than this are refused on arrival, days.
+    pub retention_days: u32,
+}
+
+impl Default for StoreSettings {
+    fn default() -> StoreSettings {
+        StoreSettings { hot_days: 3, retention_days: 3650 }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    format: u32,
+    broker: String,
+    #[serde(default)]
+    mqtt: Mqtt,
+    #[serde(default = "default_data_dir")]
+    data_dir: PathBuf,
+    #[serde(default = "default_listen")]
+    listen: String,
+    #[serde(default)]
+    models_dir: Option<PathBuf>,
+    sites: Vec<PathBuf>,
+    #[serde(default)]
+    store: StoreSettings,
+}
+
+fn default_data_dir() -> PathBuf {
+    "./tramuntana-data".into()
+}
+fn default_listen() -> String {
+    "127.0.0.1:8080".into()
+}
+
+/// A site with the folder that its file stands in.
+#[derive(Clone, Debug)]
+pub struct ConfiguredSite {
+    pub file: SiteFile,
+    pub dir: PathBuf,
+}
+
+/// The configuration, checked, with command-line overrides applied.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub path: PathBuf,
+    pub broker: String,
+    pub mqtt: Mqtt,
+    pub data_dir: PathBuf,
+    pub listen: String,
+    pub models_dir: PathBuf,
+    pub sites: Vec<ConfiguredSite>,
+    pub store: StoreSettings,
+}
+
+/// What the command line may override.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    pub broker: Option<String>,
+    pub data_dir: Option<PathBuf>,
+    pub listen: Option<String>,
+}
+
+impl Config {
+    /// Finds the file that a `--config` value means: the path itself, else, for a bare file name, the one in `sensors/`.
+    pub fn locate(path: &Path) -> PathBuf {
+        let shipped = Path::new("sensors").join(path);
+        if !path.exists() && path.components().count() == 1 && shipped.exists() { shipped } else { path.to_owned() }
+    }
+
+    /// Reads and checks the configuration and every site file that it names.
+    pub fn load(path: &Path, overrides: &Overrides) -> Result<Config, ConfigError> {
+        let path = &Config::locate(path);
+        let text = std::fs::read_to_string(path).map_err(|why| ConfigError::Unreadable { path: path.clone(), why })?;
+        let raw: Raw = toml::from_str(&text).map_err(|e| ConfigError::Syntax {
+            path: path.clone(),
+            line: e.span().map_or(1, |s| 1 + text[..s.start.min(text.len())].matches('\n').count()),
+            why: e.message().to_owned(),
+        })?;
+        let base = path.parent().unwrap_or(Path::new(".")).to_owned();
+        let config = Config {
+            path: path.clone(),
+            broker: overrides.broker.clone().unwrap_or(raw.broker),
+            mqtt: raw.mqtt,
+            data_dir: overrides.data_dir.clone().unwrap_or(raw.data_dir),
+            listen: overrides.listen.clone().unwrap_or(raw.listen),
+            models_dir: raw.models_dir.map_or_else(|| default_models_dir(&base), |m| base.join(m)),
+            sites: raw
+                .sites
+                .iter()
+                .map(|p| {
+                    let p = base.join(p);
+                    Ok(ConfiguredSite { file: SiteFile::load(&p)?, dir: p.parent().unwrap_or(&base).to_owned() })
+                })
+                .collect::<Result<_, SiteFileError>>()?,
+            store: raw.store,
+        };
+        config.check(raw.format).map_err(|(what, why)| ConfigError::Meaning { path: path.clone(), what, why })?;
+        Ok(config)
+    }
+
+    fn check(&self, format: u32) -> Result<(), (String, String)> {
+        if format != FORMAT {
+            return Err((format!("format = {format}"), format!("this program reads format {FORMAT}")));
+        }
+        if self.sites.is_empty() {
+            return Err(("sites".into(), "names no site; give at least one site file, e.g. sites = [\"bsc-hq/site.toml\"]".into()));
+        }
+        for (i, site) in self.sites.iter().enumerate() {
+            if self.sites[..i].iter().any(|s| s.file.site.id == site.file.site.id) {
+                return Err((format!("site {:?}", site.file.site.id), "is there twice; give each site its own id".into()));
+            }
+        }
+        if self.mqtt.password_env.is_some() && self.mqtt.password_file.is_some() {
+            return Err(("mqtt".into(), "give `password_env` or `password_file`, not both".into()));
+        }
+        self.listen_addr().map(|_| ()).map_err(|why| ("listen".into(), why))
+    }
+
+    /// The address that the page and the API listen on.
+    pub fn listen_addr(&self) -> Result<std::net::SocketAddr, String> {
+        parse_listen(&self.listen)
+    }
+
+    /// Broker of a site: its own, unless the command line overrode all.
+    pub fn broker_of(&self, site: &SiteFile, overridden: bool) -> String {
+        if overridden { self.broker.clone() } else { site.bus.broker.clone().unwrap_or_else(|| self.broker.clone()) }
+    }
+
+    /// The password for the brokers, from where the file says it is.
+    pub fn password(&self) -> Result<Option<String>, ConfigError> {
+        let fail = |what: String, why: String| ConfigError::Meaning { path: self.path.clone(), what, why };
+        if let Some(name) = &self.mqtt.password_env {
+            return std::env::var(name)
+                .map(Some)
+                .map_err(|e| fail(format!("mqtt.password_env = {name:?}"), format!("{e}; export that variable before the start")));
+        }
+        if let Some(file) = &self.mqtt.password_file {
+            let file = self.path.parent().unwrap_or(Path::new(".")).join(file);
+            let text = std::fs::read_to_string(&file).map_err(|e| {
+                fail(format!("mqtt.password_file = {:?}", file.display().to_string()), format!("cannot be read: {e}"))
+            })?;
+            return Ok(Some(text.lines().next().unwrap_or("").to_owned()));
+        }
+        Ok(None)
+    }
+}
+
+fn default_models_dir(base: &Path) -> PathBuf {
+    let beside = base.join("models");
+    let above = base.join("..").join("models");
+    let two_above = base.join("../..").join("models");
+    [beside, above, two_above].into_iter().find(|p| p.is_dir()).unwrap_or_else(|| PathBuf::from("models"))
+}
+
+/// Reads `--listen`: `ADDRESS:PORT`; port 0 = any free one.
+pub fn parse_listen(text: &str) -> Result<std::net::SocketAddr, String> {
+    use std::net::ToSocketAddrs;
+    text.to_socket_addrs()
+        .ok()
+        .and_then(|mut a| a.next())
+        .ok_or_else(|| format!("{text:?} is not an address with a port; for example --listen 127.0.0.1:8080, or :0 as port for any free one"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listen_needs_a_port() {
+        assert!(parse_listen("127.0.0.1:0").is_ok());
+        assert!(parse_listen("127.0.0.1").unwrap_err().contains("--listen"));
+    }
+
+    #[test]
+    fn a_missing_file_names_itself_and_the_way_out() {
+        let e = Config::load(Path::new("no/such.toml"), &Overrides::default()).unwrap_err().to_string();
+        assert!(e.contains("no/such.toml") && e.contains("--config"), "{e}");
+    }
+}

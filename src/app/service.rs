@@ -1,0 +1,249 @@
+//! The service: store, one task a site, the HTTP server, orderly shutdown. `serve` runs it; `demo` runs it among
+//! simulated plants.
+//!
+//! Invariants: it starts although a broker is away or a model is missing, and says so; it does not start with an address
+//! in use, a data directory that is held by another, or a site file that does not check.
+
+use super::backend::ServiceBackend;
+use super::brain::Brain;
+use super::cli::ServeArgs;
+use super::config::{Config, ConfiguredSite, Overrides};
+use super::site_task::{self, Core, SiteShared, host_now};
+use crate::event::Tally;
+use crate::forecast::Forecaster;
+use crate::ingest::SiteIngest;
+use crate::ingest::mqtt::{BrokerAddress, LinkOptions, MqttLink};
+use crate::plant::identified::{self, IdentifiedModel};
+use crate::site::Classes;
+use crate::store::{Embedded, Store};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+/// Deliveries that may wait for a site's task: the batch grows in the link meanwhile.
+const DELIVERIES: usize = 2;
+/// How often finished days are looked for.
+const SEAL_EVERY: Duration = Duration::from_secs(900);
+
+/// The models of a site, and what was wrong with those that are not there.
+#[derive(Default)]
+pub struct Models {
+    pub plant: Option<IdentifiedModel>,
+    pub load: Option<Forecaster>,
+    pub findings: Vec<String>,
+}
+
+/// Reads the point classes beside a site file.
+pub fn load_classes(site: &ConfiguredSite) -> Result<Classes, String> {
+    Classes::load(&site.dir.join("points")).map_err(|e| e.to_string())
+}
+
+/// Reads the models that a site file names, version 1 or the newest numbered one.
+pub fn load_models(config: &Config, site: &ConfiguredSite) -> Models {
+    let mut models = Models::default();
+    if let Some(name) = &site.file.control.plant_model {
+        match identified::load(&config.models_dir.join(name).join("1"), &site.file) {
+            Ok(m) => models.plant = Some(m),
+            Err(e) => models.findings.push(e.to_string()),
+        }
+    }
+    if let Some(name) = &site.file.control.load_model {
+        match Forecaster::load(&config.models_dir, &format!("{name}/1"), Some(&targets(site))) {
+            Ok(m) => models.load = Some(m),
+            Err(e) => models.findings.push(e.to_string()),
+        }
+    }
+    models
+}
+
+/// What the load model of a site forecasts: the load role of each loop, each once.
+pub fn targets(site: &ConfiguredSite) -> Vec<String> {
+    let mut targets: Vec<String> = Vec::new();
+    for l in &site.file.loops {
+        if !targets.contains(&l.load) {
+            targets.push(l.load.clone());
+        }
+    }
+    targets
+}
+
+/// How to reach a broker as a site.
+pub fn link_options(config: &Config, url: &str, site: &str, filter: Option<&str>, password: Option<&str>) -> Result<LinkOptions, String> {
+    let mut broker = BrokerAddress::parse(url).map_err(|e| e.to_string())?;
+    if broker.user.is_none() {
+        broker.user = config.mqtt.user.clone();
+    }
+    if broker.password.is_none() {
+        broker.password = password.map(str::to_owned);
+    }
+    let client = config.mqtt.client_id.as_deref().unwrap_or("tramuntana");
+    Ok(LinkOptions::new(broker, format!("{client}-{site}"), filter.map(str::to_owned).into_iter().collect()))
+}
+
+/// A running service.
+pub struct Service {
+    pub sites: Vec<Arc<SiteShared>>,
+    pub store: Arc<dyn Store>,
+    pub backend: Arc<ServiceBackend>,
+    pub addr: SocketAddr,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// How a service is started.
+#[derive(Clone, Debug, Default)]
+pub struct StartOptions {
+    /// `--broker` was given: it counts for all sites.
+    pub broker_overridden: bool,
+    /// Ask the brokers to forget us afterwards (the demo).
+    pub clean_session: bool,
+}
+
+impl Service {
+    /// Opens the store, listens, starts a task per site. Needs a multi-thread runtime.
+    pub async fn start(config: &Config, listener: std::net::TcpListener, options: &StartOptions) -> Result<Service, String> {
+        let store: Arc<dyn Store> = Arc::new(Embedded::open(&config.data_dir).map_err(|e| e.to_string())?);
+        let tally = Arc::new(Tally::new());
+        let password = config.password().map_err(|e| e.to_string())?;
+        let (stop, stopped) = watch::channel(false);
+        let (changes, _) = watch::channel(0_u64);
+        let mut sites = Vec::new();
+        let mut tasks = Vec::new();
+        for configured in &config.sites {
+            let site = Arc::new(configured.file.clone());
+            let url = config.broker_of(&site, options.broker_overridden);
+            let mut link = link_options(config, &url, &site.site.id, Some(&site.bus.filter), password.as_deref())?;
+            link.clean_session = options.clean_session;
+            // The embedded broker would raise every value to QoS 1 and wait for acknowledgements.
+            link.at_least_once = !options.clean_session;
+            let shown = link.broker.to_string();
+            let catalogue = store.catalogue(&site.site.id).map_err(|e| e.to_string())?;
+            let models = load_models(config, configured);
+            for finding in &models.findings {
+                tracing::warn!(site = site.site.id, "{finding}");
+            }
+            let brain = Brain::new(Arc::clone(&site), models.plant, models.load);
+            let ingest = SiteIngest::new(&site, load_classes(configured)?, catalogue);
+            let (tx, rx) = mpsc::channel(DELIVERIES);
+            let (mqtt, publisher, link_state) = MqttLink::new(link, &site.bus.integration, tx);
+            let shared = Arc::new(SiteShared {
+                site,
+                broker: shown,
+                core: Mutex::new(Core { ingest, brain }),
+                publisher,
+                link: link_state,
+                tally: Arc::clone(&tally),
+                store: Arc::clone(&store),
+                changes: changes.clone(),
+                readings_in: AtomicU64::new(0),
+                readings_refused: AtomicU64::new(0),
+                clock_moved: AtomicI64::new(0),
+                store_trouble: Mutex::new(String::new()),
+            });
+            tasks.push(tokio::spawn(mqtt.run(host_now)));
+            tasks.push(tokio::spawn(site_task::run(Arc::clone(&shared), rx, stopped.clone())));
+            sites.push(shared);
+        }
+        tasks.push(tokio::spawn(seal_days(sites.clone(), Arc::clone(&store), config.store.hot_days, stopped.clone())));
+        let backend = Arc::new(ServiceBackend::new(sites.clone(), Arc::clone(&store), tally, changes));
+        let addr = listener.local_addr().map_err(|e| e.to_string())?;
+        tasks.push(serve_http(listener, Arc::clone(&backend), stopped)?);
+        Ok(Service { sites, store, backend, addr, stop, tasks })
+    }
+
+    /// Stops every task, then syncs the store.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        for task in self.tasks {
+            let abort = task.abort_handle();
+            if tokio::time::timeout(Duration::from_secs(4), task).await.is_err() {
+                abort.abort();
+            }
+        }
+        if let Err(e) = tokio::task::block_in_place(|| self.store.sync()) {
+            tracing::error!("last sync: {e}");
+        }
+    }
+}
+
+fn serve_http(listener: std::net::TcpListener, backend: Arc<ServiceBackend>, mut stopped: watch::Receiver<bool>) -> Result<JoinHandle<()>, String> {
+    listener.set_nonblocking(true).map_err(|e| e.to_string())?;
+    let listener = tokio::net::TcpListener::from_std(listener).map_err(|e| e.to_string())?;
+    let router = crate::api::router(backend);
+    Ok(tokio::spawn(async move {
+        let served = axum::serve(listener, router).with_graceful_shutdown(async move {
+            let _ = stopped.wait_for(|s| *s).await;
+        });
+        if let Err(e) = served.await {
+            tracing::error!("the HTTP server stopped: {e}");
+        }
+    }))
+}
+
+/// Seals days that lie `hot_days` behind a site's clock.
+async fn seal_days(sites: Vec<Arc<SiteShared>>, store: Arc<dyn Store>, hot_days: u32, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(SEAL_EVERY) => {}
+            _ = stop.changed() => return,
+        }
+        for site in &sites {
+            let Some(clock) = site.core().ingest.clock() else { continue };
+            let day = (clock.day_start() - crate::time::Span::hours(24 * (i64::from(hot_days) + 1))).day();
+            let store = Arc::clone(&store);
+            let id = site.id().to_owned();
+            let sealed = tokio::task::spawn_blocking(move || store.seal(&id, &day).map(|n| (day, n)).map_err(|e| e.to_string())).await;
+            match sealed {
+                Ok(Ok((day, n))) if n > 0 => tracing::info!(site = site.id(), "sealed {day}: {n} readings"),
+                Ok(Err(e)) => tracing::error!(site = site.id(), "not sealed: {e}"),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Takes the address of page and API, or says which flag to change.
+pub fn listen(addr: SocketAddr) -> Result<std::net::TcpListener, String> {
+    std::net::TcpListener::bind(addr)
+        .map_err(|e| format!("cannot listen on {addr}: {e}; another program may have the port: give another address with --listen, port 0 for any free one"))
+}
+
+/// A runtime for the service: two workers are enough, `block_in_place` needs more than one.
+pub fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(|e| e.to_string())
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+pub async fn shutdown_signal() {
+    let mut term = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(s) => s,
+        Err(e) => {
+            tracing::error!("no SIGTERM here: {e}");
+            let _ = tokio::signal::ctrl_c().await;
+            return;
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = term.recv() => {}
+    }
+}
+
+/// `serve`: runs until Ctrl-C or SIGTERM.
+pub fn run(args: ServeArgs) -> Result<(), String> {
+    let overrides = Overrides { broker: args.broker.clone(), data_dir: args.data_dir, listen: args.listen };
+    let config = Config::load(&args.config, &overrides).map_err(|e| e.to_string())?;
+    let listener = listen(config.listen_addr()?)?;
+    let options = StartOptions { broker_overridden: args.broker.is_some(), clean_session: false };
+    runtime()?.block_on(async {
+        let service = Service::start(&config, listener, &options).await?;
+        println!("tramuntana {}: page and API on http://{}", env!("CARGO_PKG_VERSION"), service.addr);
+        shutdown_signal().await;
+        tracing::info!("stopping");
+        service.stop().await;
+        Ok(())
+    })
+}

@@ -1,0 +1,61 @@
+//! Why, in a sentence that a facility engineer accepts. Names and units come from the site file; nothing of a plant is
+//! known here.
+
+use super::plan::Plan;
+use super::recommendation::{Expects, Item, Withheld};
+use super::view::View;
+
+/// The unit of an actuator, from its bounds' use: a limit or a measured role cannot tell, so the caller's kind does.
+pub fn amount(value: f64, unit: &str) -> String {
+    if unit.is_empty() { format!("{value:.1}") } else { format!("{value:.1} {unit}") }
+}
+
+/// The reason of one item.
+pub fn reason(from: f64, asked: f64, target: f64, unit: &str) -> String {
+    if (asked - from).abs() < 1e-6 && (target - from).abs() < 1e-6 {
+        return "stays: no move within its slew saves energy inside every limit".into();
+    }
+    let verb = if target > from { "raise" } else { "lower" };
+    if (target - asked).abs() < 1e-6 {
+        format!("{verb} to {}", amount(target, unit))
+    } else {
+        format!("{verb} towards {}, as fast as its slew allows", amount(target, unit))
+    }
+}
+
+/// The whole recommendation in words.
+pub fn explain(view: &View, plan: &Plan, items: &[Item], withheld: &[Withheld], expects: &Expects) -> String {
+    let moves: Vec<String> = (items.iter())
+        .filter(|i| (i.target - i.from).abs() > 1e-6)
+        .map(|i| {
+            let verb = if i.target > i.from { "raise" } else { "lower" };
+            format!("{verb} {} {:.1} → {}", i.name, i.from, amount(i.target, &i.unit))
+        })
+        .collect();
+    let mut text = if moves.is_empty() { "keep all setpoints".to_owned() } else { moves.join(", ") };
+    text.push_str(&format!(": dry bulb {:.1} °C, wet bulb {:.1} °C", view.weather.dry_bulb_c, view.weather.wet_bulb_c));
+    if !moves.is_empty() {
+        text.push_str(&format!(
+            ", cooling {:.0} → {:.0} kW and IT {:.0} → {:.0} kW on average",
+            plan.cooling_kw.1, plan.cooling_kw.0, plan.it_kw.1, plan.it_kw.0
+        ));
+    }
+    if let Some(b) = &expects.binding {
+        text.push_str(&format!("; least margin {:.1} at {}", b.margin, b.name));
+    }
+    if !expects.feasible {
+        text.push_str("; no plan keeps every limit with its margin: this is the one that comes nearest");
+    }
+    text.push_str(&format!(
+        "; saves {:.0} ± {:.0} kWh in the next {:.1} h against holding, {:.0} kWh against the operators' fixed setpoints",
+        expects.saves_vs_hold_kwh, expects.plus_minus_kwh, expects.horizon_h, expects.saves_vs_fixed_kwh
+    ));
+    for w in withheld {
+        let name = view.site.actuator(&w.actuator).map_or(w.actuator.as_str(), |a| a.name.as_str());
+        text.push_str(&format!("; withheld: {name} {:.1} ({})", w.asked, w.reason));
+    }
+    for l in view.loads.iter().filter_map(|l| l.fallback.as_ref()).take(1) {
+        text.push_str(&format!("; load forecast fell back: {l}"));
+    }
+    text
+}

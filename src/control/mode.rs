@@ -1,0 +1,239 @@
+//! What the controller is allowed to do, and why.
+//!
+//! ```text
+//!                    fit                       fit to act, and asked for
+//!   Warming ───────────────► Shadow ◄──► Advise ◄──► Auto
+//!      ▲                        ▲  operator's orders   │ ▲
+//!      │ (start)                │                unfit │ │ fit for FIT_TICKS
+//!      │                        │                      ▼ │
+//!      │        kick-out, leave │                  Guarded{why}: moves nothing, renews what is in force
+//!      │                        │                      │ ▲
+//!      │                        │    longer than PATIENCE │ │ fit for FIT_TICKS
+//!      │                        │                      ▼ │
+//!      └────────────────────────┴──────────────── FailSafe{why}: hands back to the operators' setpoints, by slew
+//! ```
+//!
+//! Advise falls to Guarded and FailSafe only when one of its requests is out. A kick-out by the building management
+//! system stops every request in the same tick. The controller returns by itself when it is fit again.
+
+use crate::site::StartMode;
+use crate::time::{Span, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Ticks of good inputs in a row before control resumes.
+pub const FIT_TICKS: u32 = 2;
+/// Time in Guarded before setpoints are handed back.
+pub const PATIENCE: Span = Span::minutes(15);
+
+/// What the operators want us to do when all is well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    Shadow,
+    Advise,
+    Auto,
+}
+
+impl From<StartMode> for Operation {
+    fn from(m: StartMode) -> Operation {
+        match m {
+            StartMode::Shadow => Operation::Shadow,
+            StartMode::Advise => Operation::Advise,
+            StartMode::Auto => Operation::Auto,
+        }
+    }
+}
+
+/// Why control is not free.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "why", content = "what")]
+pub enum Why {
+    BrokerDown,
+    HeartbeatLost,
+    KickedOut,
+    NoModel,
+    /// The model describes the plant badly, with its figures.
+    BadFit(String),
+    Drifted,
+    /// A role or a setpoint is stale or unknown.
+    Stale(String),
+    /// The model does not know how a limited value will develop.
+    UnknownLimit(String),
+}
+
+impl Why {
+    pub fn text(&self) -> String {
+        match self {
+            Why::BrokerDown => "the broker cannot be reached".into(),
+            Why::HeartbeatLost => "the building management system's heartbeat is lost".into(),
+            Why::KickedOut => "the building management system has not enabled us".into(),
+            Why::NoModel => "there is no plant model yet".into(),
+            Why::BadFit(what) => format!("the plant model fits badly: {what}"),
+            Why::Drifted => "the plant has drifted from its model".into(),
+            Why::Stale(what) => format!("{what} is stale or unknown"),
+            Why::UnknownLimit(what) => format!("the model does not know {what}"),
+        }
+    }
+}
+
+/// The mode; each state owns what it needs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "mode")]
+pub enum Mode {
+    Warming { since: Timestamp, waiting_for: Vec<Why> },
+    Shadow,
+    Advise,
+    Auto,
+    Guarded { why: Vec<Why>, since: Timestamp, fit_ticks: u32 },
+    /// `done` = every setpoint is back at the operators' value.
+    FailSafe { why: Vec<Why>, since: Timestamp, fit_ticks: u32, done: bool },
+}
+
+impl Mode {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Mode::Warming { .. } => "warming",
+            Mode::Shadow => "shadow",
+            Mode::Advise => "advise",
+            Mode::Auto => "auto",
+            Mode::Guarded { .. } => "guarded",
+            Mode::FailSafe { .. } => "fail-safe",
+        }
+    }
+
+    fn of(operation: Operation) -> Mode {
+        match operation {
+            Operation::Shadow => Mode::Shadow,
+            Operation::Advise => Mode::Advise,
+            Operation::Auto => Mode::Auto,
+        }
+    }
+
+    /// The next mode. `unfit` lists what is wrong now; `out` = requests of ours are in force somewhere; `done` = they are
+    /// handed back.
+    pub fn step(&self, now: Timestamp, wanted: Operation, unfit: &[Why], out: bool, done: bool) -> Mode {
+        let kicked = unfit.contains(&Why::KickedOut);
+        let fit = unfit.is_empty();
+        let why = || unfit.to_vec();
+        match self {
+            Mode::Warming { since, .. } if !fit => Mode::Warming { since: *since, waiting_for: why() },
+            Mode::Warming { .. } => Mode::of(wanted),
+            _ if kicked => Mode::FailSafe { why: why(), since: self.since().unwrap_or(now), fit_ticks: 0, done: true },
+            Mode::Shadow | Mode::Advise | Mode::Auto if wanted == Operation::Shadow => {
+                if out { self.hand_back(now, vec![], done) } else { Mode::Shadow }
+            }
+            Mode::Shadow | Mode::Advise | Mode::Auto if fit => Mode::of(wanted),
+            Mode::Shadow => Mode::Shadow,
+            Mode::Advise if !out => Mode::Advise,
+            Mode::Advise | Mode::Auto => Mode::Guarded { why: why(), since: now, fit_ticks: 0 },
+            Mode::Guarded { since, fit_ticks, why: before } => {
+                if wanted == Operation::Shadow {
+                    self.hand_back(now, before.clone(), done)
+                } else if fit {
+                    let n = fit_ticks + 1;
+                    if n >= FIT_TICKS { Mode::of(wanted) } else { Mode::Guarded { why: before.clone(), since: *since, fit_ticks: n } }
+                } else if now - *since >= PATIENCE {
+                    self.hand_back(now, why(), done)
+                } else {
+                    Mode::Guarded { why: why(), since: *since, fit_ticks: 0 }
+                }
+            }
+            Mode::FailSafe { since, fit_ticks, why: before, .. } => {
+                let n = if fit { fit_ticks + 1 } else { 0 };
+                if wanted == Operation::Shadow && done {
+                    Mode::Shadow
+                } else if wanted != Operation::Shadow && n >= FIT_TICKS {
+                    Mode::of(wanted)
+                } else {
+                    let why = if fit { before.clone() } else { why() };
+                    Mode::FailSafe { why, since: *since, fit_ticks: n, done }
+                }
+            }
+        }
+    }
+
+    fn hand_back(&self, now: Timestamp, why: Vec<Why>, done: bool) -> Mode {
+        Mode::FailSafe { why, since: now, fit_ticks: 0, done }
+    }
+
+    fn since(&self) -> Option<Timestamp> {
+        match self {
+            Mode::FailSafe { since, .. } | Mode::Guarded { since, .. } => Some(*since),
+            _ => None,
+        }
+    }
+}
+
+/// A change of mode, or an operator's order, for the record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModeEvent {
+    pub at: Timestamp,
+    pub site: String,
+    pub from: String,
+    pub to: String,
+    pub why: String,
+    /// The operator; empty where the controller moved by itself.
+    pub who: String,
+}
+
+/// A setpoint fixed by an operator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pin {
+    pub value: f64,
+    pub who: String,
+    pub why: String,
+    pub since: Timestamp,
+}
+
+/// An operator's hold: nothing moves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hold {
+    pub who: String,
+    pub why: String,
+    pub since: Timestamp,
+}
+
+/// Standing orders of the operators.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Orders {
+    pub hold: Option<Hold>,
+    /// By actuator identifier.
+    pub pins: BTreeMap<String, Pin>,
+}
+
+/// What an operator may order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "order")]
+pub enum Order {
+    Mode { to: Operation },
+    Hold,
+    Release,
+    Pin { actuator: String, value: f64 },
+    Unpin { actuator: String },
+    /// Out of auto at once: hand back and stay in shadow.
+    Leave,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn auto_guards_then_hands_back_then_returns_by_itself() {
+        let t = |m| Timestamp(0) + Span::minutes(m);
+        let stale = [Why::Stale("x".into())];
+        let m = Mode::Warming { since: t(0), waiting_for: vec![] }.step(t(0), Operation::Auto, &[], false, true);
+        assert_eq!(m, Mode::Auto);
+        let m = m.step(t(5), Operation::Auto, &stale, true, false);
+        assert_eq!(m.name(), "guarded");
+        let m = m.step(t(10), Operation::Auto, &stale, true, false).step(t(20), Operation::Auto, &stale, true, false);
+        assert_eq!(m.name(), "fail-safe");
+        let m = m.step(t(25), Operation::Auto, &[], true, false);
+        assert_eq!(m.name(), "fail-safe");
+        assert_eq!(m.step(t(30), Operation::Auto, &[], true, false), Mode::Auto);
+        let kicked = Mode::Auto.step(t(35), Operation::Auto, &[Why::KickedOut], true, false);
+        assert!(matches!(kicked, Mode::FailSafe { done: true, .. }));
+        assert_eq!(Mode::Shadow.step(t(0), Operation::Shadow, &[Why::NoModel], false, true), Mode::Shadow);
+    }
+}

@@ -1,0 +1,393 @@
+//! The search for setpoints: least energy over a receding horizon, with limits as hard constraints.
+//!
+//! Words: a *target* is where an actuator is heading; its *trajectory* goes there as fast as slew allows, then holds. The
+//! *cost* of targets is the energy at the p50 load, with a small charge for moving; the *excess* is how far limits are
+//! passed at the p90 load with the limit's margin and the model's stated error.
+//! Order of plans: the smaller excess, then the smaller cost. A plan with any excess says so (`feasible = false`).
+//! Invariants: at most [`Tuning::rollouts_max`] rollouts; deterministic; first moves stay within the reach given.
+
+use super::view::View;
+use crate::plant::predict::{Outcome, PlantState, Predict, StepInput};
+use crate::site::SiteFile;
+use crate::time::Span;
+use std::collections::BTreeMap;
+
+/// How to search.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tuning {
+    pub step: Span,
+    pub steps: usize,
+    /// Standard deviations of the model's error kept from a limit, besides the limit's own margin.
+    pub sigmas: f64,
+    pub rollouts_max: usize,
+    /// Charge for moving one actuator through its whole range, as a share of the horizon's energy.
+    pub switch_share: f64,
+    /// A plan must save this share of the horizon's energy against holding, else we hold.
+    pub worth_share: f64,
+}
+
+impl Default for Tuning {
+    fn default() -> Tuning {
+        Tuning { step: Span::minutes(5), steps: 24, sigmas: 1.0, rollouts_max: 600, switch_share: 1e-4, worth_share: 1e-4 }
+    }
+}
+
+/// Where a search begins and what it may move.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// What is asked or in force now, per actuator: the meaning of "hold".
+    pub base: Vec<f64>,
+    /// Values that the first request may take.
+    pub reach: Vec<(f64, f64)>,
+    /// Targets fixed by an operator or by necessity.
+    pub fixed: Vec<Option<f64>>,
+    /// Targets of the plan before.
+    pub prior: Option<Vec<f64>>,
+}
+
+/// What the search found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    pub targets: Vec<f64>,
+    /// The request for now, per actuator.
+    pub first: Vec<f64>,
+    pub plan_kwh: f64,
+    pub hold_kwh: f64,
+    /// With the operators' fixed setpoints in force throughout.
+    pub fixed_kwh: f64,
+    /// About 90 % of a difference between two of these, from the model's stated error (half of it taken as common).
+    pub plus_minus_kwh: f64,
+    /// Sum over limits and steps beyond the tightened limits; 0 = feasible.
+    pub excess: f64,
+    /// The limit that is nearest at p90, and its distance to the limit itself.
+    pub binding: Option<(usize, f64)>,
+    /// Limits that the model knows nothing of.
+    pub unknown_limits: Vec<usize>,
+    pub rollouts: usize,
+    /// Mean powers over the horizon, kW: under the plan and when holding.
+    pub it_kw: (f64, f64),
+    pub cooling_kw: (f64, f64),
+}
+
+impl Plan {
+    pub fn feasible(&self) -> bool {
+        self.excess <= EXCESS_EPS
+    }
+}
+
+const EXCESS_EPS: f64 = 1e-6;
+/// Step sizes of the coordinate search, as shares of an actuator's range; its smallest step comes last.
+const SHARES: [f64; 5] = [0.3, 0.12, 0.05, 0.02, 0.0];
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Score {
+    excess: f64,
+    cost_kwh: f64,
+}
+
+impl Score {
+    fn better_than(&self, o: &Score) -> bool {
+        if (self.excess - o.excess).abs() > EXCESS_EPS { self.excess < o.excess } else { self.cost_kwh < o.cost_kwh - 1e-9 }
+    }
+}
+
+struct Search<'a> {
+    site: &'a SiteFile,
+    model: &'a dyn Predict,
+    tuning: &'a Tuning,
+    start: &'a Start,
+    state: PlantState,
+    p50: Vec<StepInput>,
+    p90: Vec<StepInput>,
+    out: Vec<Outcome>,
+    /// `(low, high)` that `min` and `max` of each limit are counted from.
+    reference: Vec<(f64, f64)>,
+    known: BTreeMap<Vec<i64>, Score>,
+    hold_kwh: f64,
+    rollouts: usize,
+}
+
+/// Searches targets. `None` where the view does not say what a rollout needs (setpoints in force, loads).
+pub fn plan(view: &View, start: &Start, model: &dyn Predict, tuning: &Tuning) -> Option<Plan> {
+    let site = &*view.site;
+    let n = site.actuators.len();
+    if n == 0 || start.base.len() != n || start.base.iter().any(|v| !v.is_finite()) {
+        return None;
+    }
+    let p50 = inputs(view, tuning, false)?;
+    let p90 = inputs(view, tuning, true)?;
+    let state = PlantState { in_force: view.in_force(), limited: site.limits.iter().map(|l| view.role(&l.role).value).collect() };
+    let reference = (site.limits.iter())
+        .map(|l| l.above.as_ref().map_or((0.0, 0.0), |r| (view.role(r).low, view.role(r).high)))
+        .collect();
+    let out = Vec::with_capacity(tuning.steps);
+    let known = BTreeMap::new();
+    let mut s = Search { site, model, tuning, start, state, p50, p90, out, reference, known, hold_kwh: 0.0, rollouts: 0 };
+    Some(s.run())
+}
+
+/// The steps of the horizon at the p50 or p90 load.
+fn inputs(view: &View, tuning: &Tuning, high: bool) -> Option<Vec<StepInput>> {
+    let dew = view.role("room_dew_point");
+    let room_dew_point_c = if dew.is_known() { dew.high } else { view.weather.dew_point_c };
+    (0..tuning.steps)
+        .map(|k| {
+            let mut loads_kw = Vec::with_capacity(view.loads.len());
+            for l in &view.loads {
+                let series = if high { &l.p90_kw } else { &l.p50_kw };
+                let v = *series.get(k).or(series.last())?;
+                if !v.is_finite() {
+                    return None;
+                }
+                loads_kw.push(v);
+            }
+            let weather = *view.weather_forecast.get(k).or(view.weather_forecast.last()).unwrap_or(&view.weather);
+            Some(StepInput { span: tuning.step, setpoints: vec![], loads_kw, weather, room_dew_point_c })
+        })
+        .collect()
+}
+
+impl Search<'_> {
+    fn run(&mut self) -> Plan {
+        let site = self.site;
+        let hold = self.legal(&self.start.base.clone());
+        self.hold_kwh = self.energy(&hold);
+        let fixed_kwh = self.constant_energy(&site.actuators.iter().map(|a| a.default).collect::<Vec<_>>());
+        let mut best = hold.clone();
+        let mut best_score = self.score(&best, None);
+        let hold_score = best_score;
+        let mut starts: Vec<Vec<f64>> = vec![];
+        starts.extend(self.start.prior.clone());
+        starts.push(site.actuators.iter().map(|a| a.default).collect());
+        for share in [0.5, 0.2, 0.8] {
+            starts.push(site.actuators.iter().map(|a| a.lo + share * (a.hi - a.lo)).collect());
+        }
+        for s in starts {
+            let s = self.legal(&s);
+            let score = self.score(&s, Some(best_score));
+            if score.better_than(&best_score) {
+                (best, best_score) = (s, score);
+            }
+        }
+        self.descend(&mut best, &mut best_score);
+        let worth = self.tuning.worth_share * self.hold_kwh.abs();
+        if (hold_score.excess - best_score.excess).abs() <= EXCESS_EPS && hold_score.cost_kwh - best_score.cost_kwh < worth {
+            best = hold.clone();
+        }
+        self.describe(best, hold, fixed_kwh)
+    }
+
+    fn descend(&mut self, best: &mut Vec<f64>, best_score: &mut Score) {
+        let n = best.len();
+        for share in SHARES {
+            for _ in 0..4 {
+                let mut moved = false;
+                for i in 0..n {
+                    for sign in [1.0, -1.0] {
+                        moved |= self.consider(best, best_score, &[(i, sign)], share);
+                    }
+                }
+                if !moved {
+                    // Loops lean on one another: two setpoints at once reach what neither does alone.
+                    for (i, j) in (0..n).flat_map(|i| (i + 1..n).map(move |j| (i, j))) {
+                        for (a, b) in [(1.0, 1.0), (-1.0, -1.0), (1.0, -1.0), (-1.0, 1.0)] {
+                            moved |= self.consider(best, best_score, &[(i, a), (j, b)], share);
+                        }
+                    }
+                }
+                if !moved || self.spent() {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn spent(&self) -> bool {
+        self.rollouts + 2 > self.tuning.rollouts_max
+    }
+
+    fn consider(&mut self, best: &mut Vec<f64>, best_score: &mut Score, moves: &[(usize, f64)], share: f64) -> bool {
+        if self.spent() {
+            return false;
+        }
+        let mut trial = best.clone();
+        for &(i, sign) in moves {
+            let a = &self.site.actuators[i];
+            trial[i] += sign * (share * (a.hi - a.lo)).max(a.step);
+        }
+        let trial = self.legal(&trial);
+        if trial == *best {
+            return false;
+        }
+        let score = self.score(&trial, Some(*best_score));
+        let better = score.better_than(best_score);
+        if better {
+            (*best, *best_score) = (trial, score);
+        }
+        better
+    }
+
+    /// Targets inside bounds, on the grid of the actuator's steps counted from its base, with fixed ones in place.
+    fn legal(&self, targets: &[f64]) -> Vec<f64> {
+        (self.site.actuators.iter().enumerate())
+            .map(|(i, a)| {
+                if let Some(v) = self.start.fixed[i] {
+                    return v;
+                }
+                let base = self.start.base[i];
+                let v = base + ((targets[i] - base) / a.step).round() * a.step;
+                if v < a.lo || v > a.hi { v.clamp(a.lo.min(base), a.hi.max(base)) } else { v }
+            })
+            .collect()
+    }
+
+    /// The setpoint of an actuator at a step of the horizon, on its way to its target.
+    fn at(&self, i: usize, target: f64, k: usize) -> f64 {
+        let a = &self.site.actuators[i];
+        let first = self.first(i, target);
+        let minutes = self.tuning.step.as_secs_f64() / 60.0;
+        let per_step = (a.slew_per_min * minutes).min(a.slew_per_10min * (minutes / 10.0).min(1.0));
+        first + (target - first).clamp(-per_step * k as f64, per_step * k as f64)
+    }
+
+    /// The request for now: towards the target within reach; a move too small to be worth a request waits.
+    fn first(&self, i: usize, target: f64) -> f64 {
+        let a = &self.site.actuators[i];
+        let base = self.start.base[i];
+        let (lo, hi) = self.start.reach[i];
+        let v = target.clamp(lo.min(base), hi.max(base));
+        if (v - base).abs() < 0.999 * a.step && self.start.fixed[i].is_none() { base } else { v }
+    }
+
+    fn fill(&mut self, targets: &[f64], high: bool) {
+        for k in 0..self.tuning.steps {
+            let row: Vec<f64> = targets.iter().enumerate().map(|(i, t)| self.at(i, *t, k)).collect();
+            let steps = if high { &mut self.p90 } else { &mut self.p50 };
+            steps[k].setpoints = row;
+        }
+    }
+
+    fn roll(&mut self, high: bool) {
+        self.rollouts += 1;
+        let mut out = std::mem::take(&mut self.out);
+        self.model.rollout(&self.state, if high { &self.p90 } else { &self.p50 }, &mut out);
+        self.out = out;
+    }
+
+    fn kwh(&self) -> f64 {
+        let kwh: f64 = self.out.iter().map(|o| o.total_kw() * self.tuning.step.as_hours_f64()).sum();
+        if kwh.is_finite() { kwh } else { f64::MAX }
+    }
+
+    fn energy(&mut self, targets: &[f64]) -> f64 {
+        self.fill(targets, false);
+        self.roll(false);
+        self.kwh()
+    }
+
+    fn constant_energy(&mut self, setpoints: &[f64]) -> f64 {
+        for s in &mut self.p50 {
+            s.setpoints = setpoints.to_vec();
+        }
+        self.roll(false);
+        self.kwh()
+    }
+
+    /// Cost and excess; where the cost alone already loses against `rival`, the limits are not asked.
+    fn score(&mut self, targets: &[f64], rival: Option<Score>) -> Score {
+        let key: Vec<i64> = targets.iter().map(|v| (v * 1e4).round() as i64).collect();
+        if let Some(s) = self.known.get(&key) {
+            return *s;
+        }
+        let moving: f64 = (self.site.actuators.iter().zip(targets).zip(&self.start.base))
+            .map(|((a, t), b)| (t - b).abs() / (a.hi - a.lo) * self.tuning.switch_share * self.hold_kwh.abs())
+            .sum();
+        let cost_kwh = self.energy(targets) + moving;
+        if rival.is_some_and(|r| r.excess <= EXCESS_EPS && cost_kwh >= r.cost_kwh) {
+            return Score { excess: f64::MAX, cost_kwh };
+        }
+        self.fill(targets, true);
+        self.roll(true);
+        let score = Score { excess: self.excess(), cost_kwh };
+        self.known.insert(key, score);
+        score
+    }
+
+    /// How far the rollout in `out` (of `p90`) passes the tightened limits. A limit that is passed already is not
+    /// charged for the first step: no plan can change that.
+    fn excess(&self) -> f64 {
+        let mut sum = 0.0;
+        for (i, l) in self.site.limits.iter().enumerate() {
+            let now = self.state.limited.get(i).copied().unwrap_or(f64::NAN);
+            for (k, o) in self.out.iter().enumerate() {
+                let keep = l.margin + self.tuning.sigmas * o.limited_sigma.get(i).copied().filter(|s| s.is_finite()).unwrap_or(0.0);
+                if let Some(v) = o.limited.get(i).copied().filter(|v| v.is_finite())
+                    && !(k == 0 && self.distance(i, now) < keep)
+                {
+                    sum += (keep - self.distance(i, v)).max(0.0);
+                }
+                if let Some(a) = &l.actuator
+                    && let Some(j) = self.site.actuators.iter().position(|x| x.id == *a)
+                {
+                    sum += (l.margin - self.distance(i, self.p90[k].setpoints[j])).max(0.0);
+                }
+            }
+        }
+        sum
+    }
+
+    /// Distance of a value to limit `i`; negative = beyond. Unknown references do not bound here: the checker withholds.
+    fn distance(&self, i: usize, value: f64) -> f64 {
+        let (l, (low, high)) = (&self.site.limits[i], self.reference[i]);
+        let over = l.max.map_or(f64::MAX, |m| low + m - value);
+        let under = l.min.map_or(f64::MAX, |m| value - high - m);
+        let d = over.min(under);
+        if d.is_finite() { d } else { f64::MAX }
+    }
+
+    fn describe(&mut self, best: Vec<f64>, hold: Vec<f64>, fixed_kwh: f64) -> Plan {
+        let means = |out: &[Outcome]| {
+            let n = out.len().max(1) as f64;
+            (out.iter().map(|o| o.it_kw).sum::<f64>() / n, out.iter().map(|o| o.cooling_kw).sum::<f64>() / n)
+        };
+        self.energy(&hold);
+        let held = means(&self.out);
+        let plan_kwh = self.energy(&best);
+        let planned = means(&self.out);
+        let hours = self.tuning.step.as_hours_f64();
+        let plus_minus_kwh = 1.645 * self.out.iter().map(|o| o.power_sigma_kw * hours).sum::<f64>();
+        self.fill(&best, true);
+        self.roll(true);
+        let excess = self.excess();
+        let mut binding: Option<(usize, f64)> = None;
+        let mut nearest = f64::MAX;
+        let mut unknown_limits = vec![];
+        for (i, l) in self.site.limits.iter().enumerate() {
+            let values = || self.out.iter().filter_map(|o| o.limited.get(i).copied()).filter(|v| v.is_finite());
+            if values().next().is_none() && l.actuator.is_none() {
+                unknown_limits.push(i);
+            }
+            let d = values().map(|v| self.distance(i, v)).fold(f64::MAX, f64::min);
+            // Nearness is counted beyond the margin, so that limits of different units compare.
+            if d < f64::MAX && d - l.margin < nearest {
+                nearest = d - l.margin;
+                binding = Some((i, d));
+            }
+        }
+        let first = best.iter().enumerate().map(|(i, t)| self.first(i, *t)).collect();
+        Plan {
+            first,
+            targets: best,
+            plan_kwh,
+            hold_kwh: self.hold_kwh,
+            fixed_kwh,
+            plus_minus_kwh,
+            excess,
+            binding,
+            unknown_limits,
+            rollouts: self.rollouts,
+            it_kw: (planned.0, held.0),
+            cooling_kw: (planned.1, held.1),
+        }
+    }
+}
