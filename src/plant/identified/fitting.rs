@@ -239,6 +239,7 @@ pub fn fit(dataset: &Dataset, site: &SiteFile, name: &str, seed: u64) -> Result<
         fit,
         card,
         residuals: Default::default(),
+        compiled: Default::default(),
     })
 }
 

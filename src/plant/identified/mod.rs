@@ -7,6 +7,7 @@
 //! Absent by design: the physics of the twin. What is shaped by physics here is the form of the features alone.
 
 mod card;
+mod compiled;
 mod dataset;
 mod drift;
 mod feature;
@@ -16,6 +17,7 @@ mod model;
 mod solve;
 
 pub use card::{Card, Trained, load, save};
+pub use compiled::{Compiled, Lazily};
 pub use dataset::{Binding, Dataset, ROWS_MAX, Row};
 pub use drift::{BIAS_SIGMAS, Drift, Residuals};
 pub use feature::{Feature, Layout};

@@ -7,6 +7,7 @@
 //! grows and the variables are held at the edge of an allowance; powers are never negative.
 
 use super::card::Card;
+use super::compiled::Lazily;
 use super::dataset::{Binding, Row};
 use super::drift::Residuals;
 use super::feature::{Feature, Layout};
@@ -26,19 +27,6 @@ const SIGMA_PER_WIDTH: f64 = 4.0;
 pub struct Linear {
     pub intercept: f64,
     pub weights: Vec<f64>,
-}
-
-impl Linear {
-    fn at(&self, features: &[f64]) -> f64 {
-        // Four running sums: the compiler then keeps the multiplications independent.
-        let mut sums = [0.0f64; 4];
-        let (w, f) = (self.weights.chunks_exact(4), features.chunks_exact(4));
-        let rest: f64 = w.remainder().iter().zip(f.remainder()).map(|(a, b)| a * b).sum();
-        for (w, f) in w.zip(f) {
-            (0..4).for_each(|k| sums[k] += w[k] * f[k]);
-        }
-        self.intercept + sums.iter().sum::<f64>() + rest
-    }
 }
 
 /// One meter outside the IT boundary.
@@ -110,13 +98,16 @@ pub struct IdentifiedModel {
     pub card: Card,
     #[serde(skip)]
     pub residuals: Residuals,
+    #[serde(skip)]
+    pub compiled: Lazily,
 }
 
 /// Working space of one evaluation.
 #[derive(Default)]
 pub(crate) struct Scratch {
     pub z: Vec<f64>,
-    pub f: Vec<f64>,
+    /// Answers: meters, then limits.
+    pub y: Vec<f64>,
 }
 
 impl IdentifiedModel {
@@ -141,7 +132,7 @@ impl IdentifiedModel {
         outside
     }
 
-    /// Fills variables and features; returns how far outside the trained ranges this is, and the factor by which IT power
+    /// Fills variables and answers; returns how far outside the trained ranges this is, and the factor by which IT power
     /// and loads differ from what they are at the setpoints `from`.
     fn evaluate(&self, from: Option<&[f64]>, setpoints: &[f64], loads_kw: &[f64], weather: [f64; 3], s: &mut Scratch) -> (f64, f64) {
         let mut gain = 1.0;
@@ -155,8 +146,7 @@ impl IdentifiedModel {
             let loads = self.layout.load(0)..self.layout.dry_bulb();
             s.z[loads].iter_mut().for_each(|v| *v *= gain);
         }
-        s.f.clear();
-        s.f.extend(self.features.iter().map(|f| f.value(&s.z)));
+        self.compiled.of(self).answers(&s.z, &mut s.y);
         (outside, gain)
     }
 
@@ -166,24 +156,24 @@ impl IdentifiedModel {
         self.evaluate(Some(from), to, loads_kw, weather, &mut Scratch::default()).1
     }
 
-    fn limit_at(&self, i: usize, features: &[f64]) -> f64 {
+    fn limit_at(&self, i: usize, answers: &[f64]) -> f64 {
         let l = &self.limits[i];
         let spare = ALLOWANCE * (l.seen.1 - l.seen.0).max(1e-6);
-        l.linear.at(features).clamp(l.seen.0 - spare, l.seen.1 + spare) + self.residuals.limit_bias(i)
+        answers[self.meters.len() + i].clamp(l.seen.0 - spare, l.seen.1 + spare) + self.residuals.limit_bias(i)
     }
 
     /// Power of each meter outside the IT boundary at rest, kW, in the order of `self.meters`: for displays and tests.
     pub fn meters_kw(&self, row: &Row) -> Vec<f64> {
         let mut s = Scratch::default();
         self.evaluate(None, &row.in_force, &row.loads_kw, weather_of(row), &mut s);
-        self.meters.iter().map(|m| m.linear.at(&s.f).max(0.0)).collect()
+        s.y[..self.meters.len()].iter().map(|kw| kw.max(0.0)).collect()
     }
 
     /// Value of each limited role at rest.
     pub fn limits_at_rest(&self, row: &Row) -> Vec<f64> {
         let mut s = Scratch::default();
         self.evaluate(None, &row.in_force, &row.loads_kw, weather_of(row), &mut s);
-        (0..self.limits.len()).map(|i| self.limit_at(i, &s.f)).collect()
+        (0..self.limits.len()).map(|i| self.limit_at(i, &s.y)).collect()
     }
 
     /// Lets the model follow a slow drift of its plant: `row` is the newest step as measured. Returns the drift now.
@@ -222,8 +212,8 @@ impl Predict for IdentifiedModel {
             let base = if base.is_finite() { base } else { self.it.per_load.iter().zip(&self.layout.load_scale).map(|(k, l)| k * l).sum() };
             let it_kw = (self.it.intercept_kw + base).max(0.0) * gain;
             let (mut cooling_kw, mut loss_kw) = (self.residuals.cooling_bias_kw(), self.residuals.loss_bias_kw());
-            for m in &self.meters {
-                let kw = m.linear.at(&s.f).max(0.0);
+            for (m, kw) in self.meters.iter().zip(&s.y) {
+                let kw = kw.max(0.0);
                 match self.binding.boundaries.get(m.meter) {
                     Some(MeterBoundary::Loss) => loss_kw += kw,
                     _ => cooling_kw += kw,
@@ -238,7 +228,7 @@ impl Predict for IdentifiedModel {
                 limited_sigma: Vec::with_capacity(limited.len()),
             };
             for (i, l) in self.limits.iter().enumerate() {
-                let rest = self.limit_at(i, &s.f);
+                let rest = self.limit_at(i, &s.y);
                 let before = if limited[i].is_finite() { limited[i] } else { rest };
                 let keep = if l.lag_s > 0.0 { (-step.span.as_secs_f64() / l.lag_s).exp() } else { 0.0 };
                 let after = rest + keep * (before - rest);
