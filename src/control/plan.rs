@@ -22,13 +22,16 @@ pub struct Tuning {
     pub rollouts_max: usize,
     /// Charge for moving one actuator through its whole range, as a share of the horizon's energy.
     pub switch_share: f64,
+    /// Least distance, K, between the supply setpoint of a loop and that of the loop that takes its heat: below the
+    /// approach of the heat exchanger between them a setpoint cannot be reached, and pumps run full in the attempt.
+    pub approach_k: f64,
     /// A plan must save this share of the horizon's energy against holding, else we hold.
     pub worth_share: f64,
 }
 
 impl Default for Tuning {
     fn default() -> Tuning {
-        Tuning { step: Span::minutes(5), steps: 24, sigmas: 1.0, rollouts_max: 600, switch_share: 1e-4, worth_share: 1e-4 }
+        Tuning { step: Span::minutes(5), steps: 24, sigmas: 1.0, rollouts_max: 600, switch_share: 1e-4, approach_k: 3.0, worth_share: 1e-4 }
     }
 }
 
@@ -102,6 +105,8 @@ struct Search<'a> {
     out: Vec<Outcome>,
     /// `(low, high)` that `min` and `max` of each limit are counted from.
     reference: Vec<(f64, f64)>,
+    /// (actuator of a loop's supply, actuator of the supply of the loop that takes its heat).
+    above: Vec<(usize, usize)>,
     known: BTreeMap<Vec<i64>, Score>,
     hold_kwh: f64,
     rollouts: usize,
@@ -120,8 +125,18 @@ pub fn plan(view: &View, start: &Start, model: &dyn Predict, tuning: &Tuning) ->
     let reference = (site.limits.iter()).map(|l| l.above.as_ref().map_or((0.0, 0.0), |r| (view.role(r).low, view.role(r).high))).collect();
     let out = Vec::with_capacity(tuning.steps);
     let known = BTreeMap::new();
-    let mut s = Search { site, model, tuning, start, state, p50, p90, out, reference, known, hold_kwh: 0.0, rollouts: 0 };
+    let mut s =
+        Search { site, model, tuning, start, state, p50, p90, out, reference, above: supplies(site), known, hold_kwh: 0.0, rollouts: 0 };
     Some(s.run())
+}
+
+/// Pairs of supply setpoints that an exchanger links, by the site file's topology alone.
+fn supplies(site: &SiteFile) -> Vec<(usize, usize)> {
+    let steers = |loop_id: &str| {
+        let l = site.loops.iter().find(|l| l.id == loop_id)?;
+        site.actuators.iter().position(|a| a.loop_id == l.id && a.measured.as_deref() == Some(l.supply.as_str()))
+    };
+    site.loops.iter().filter_map(|l| Some((steers(&l.id)?, steers(l.into.as_deref()?)?))).collect()
 }
 
 /// The steps of the horizon at the p50 or p90 load.
@@ -227,7 +242,7 @@ impl Search<'_> {
 
     /// Targets inside bounds, on the grid of the actuator's steps counted from its base, with fixed ones in place.
     fn legal(&self, targets: &[f64]) -> Vec<f64> {
-        (self.site.actuators.iter().enumerate())
+        let mut out: Vec<f64> = (self.site.actuators.iter().enumerate())
             .map(|(i, a)| {
                 if let Some(v) = self.start.fixed[i] {
                     return v;
@@ -236,7 +251,18 @@ impl Search<'_> {
                 let v = base + ((targets[i] - base) / a.step).round() * a.step;
                 if v < a.lo || v > a.hi { v.clamp(a.lo.min(base), a.hi.max(base)) } else { v }
             })
-            .collect()
+            .collect();
+        for &(warm, cool) in &self.above {
+            let least = out[cool] + self.tuning.approach_k;
+            if out[warm] < least && self.start.fixed[warm].is_none() {
+                out[warm] = least.min(self.site.actuators[warm].hi);
+            }
+            let most = out[warm] - self.tuning.approach_k;
+            if out[cool] > most && self.start.fixed[cool].is_none() {
+                out[cool] = most.max(self.site.actuators[cool].lo);
+            }
+        }
+        out
     }
 
     /// The setpoint of an actuator at a step of the horizon, on its way to its target.
