@@ -27,6 +27,7 @@ function svg(tag, attributes, text) {
 const known = (v) => typeof v === "number" && Number.isFinite(v);
 function num(v, digits) {
   if (!known(v)) return "–";
+  if (Math.abs(v) < 0.5 * 10 ** -digits) v = 0;
   return v.toLocaleString("en-GB", { minimumFractionDigits: digits, maximumFractionDigits: digits }).replace("-", MINUS);
 }
 const digitsFor = (v) => (Math.abs(v) >= 1000 ? 0 : Math.abs(v) >= 100 ? 1 : 2);
@@ -125,16 +126,16 @@ function chart({ title, unit, lines, band, now, wide, zero, height = 150 }) {
 
 // ---- one site ----------------------------------------------------------------------------------------------------
 const figureBox = (name, value, unit, sub) => el("div", {}, el("dt", {}, name), el("dd", {}, value, " ", el("small", {}, unit), el("span", { class: "sub" }, sub || "")));
-const modeClass = (m) => (["auto", "advise"].includes(m) ? "ok" : ["fail_safe"].includes(m) ? "bad" : ["guarded", "held"].includes(m) ? "warn" : "");
+const modeClass = (m) => (["auto", "advise"].includes(m) ? "ok" : m === "fail-safe" ? "bad" : m === "guarded" ? "warn" : "");
 function difference(now, base, unit, digits) {
-  return known(now) && known(base) && base !== 0 ? `${num(((now - base) / base) * 100, 1)} % of baseline ${num(base, digits)} ${unit}`.replace("% of", "% on") : "no baseline known";
+  return known(now) && known(base) && base !== 0 ? `${num(((now - base) / base) * 100, 1)} % against baseline ${num(base, digits)} ${unit}` : "no baseline known";
 }
 function siteHead(s) {
   const up = s.link.state === "up";
   return el("div", { class: "head" },
-    el("div", {}, el("h2", {}, s.name), el("p", { class: "quiet" }, [s.id, s.label].filter(Boolean).join(" · "))),
+    el("div", {}, el("h2", {}, s.name), el("p", { class: "quiet" }, [s.id, s.label].filter(Boolean).join(" · ")), s.mode_why && el("p", { class: "quiet" }, `${s.mode}: ${s.mode_why}`), s.link.state !== "up" && el("p", { class: "quiet" }, `Link: ${s.link.why} (${s.broker})`), s.held && el("p", { class: "quiet" }, "Held: " + s.held)),
     el("div", { class: "chips" },
-      el("span", { class: "chip " + modeClass(s.mode), title: s.mode_why }, "Mode: " + s.mode.replace("_", "-")),
+      el("span", { class: "chip " + modeClass(s.mode), title: s.mode_why }, "Mode: " + s.mode + (s.held ? ", held" : "")),
       el("span", { class: "chip " + (up ? "ok" : "bad"), title: s.link.why }, `${up ? "●" : "✕"} Link ${s.link.state}`),
       el("span", { class: "chip" + (s.clock_age_s > 60 ? " warn" : "") }, known(s.clock) ? `${stamp(s.clock)} UTC` + (s.clock_age_s > 60 ? `, ${age(s.clock_age_s)} old` : "") : "no clock yet")));
 }
@@ -150,11 +151,12 @@ function siteFigures(s) {
 function siteRecommendation(s) {
   const box = el("section", { class: "rec", "aria-label": `Recommendation for ${s.name}` });
   const r = (recommendations[s.id] || []).find((x) => x.id === s.recommendation) || (recommendations[s.id] || [])[0];
-  if (!r) box.append(el("h3", {}, "Recommendation"), el("p", {}, s.mode_why || "None yet."));
+  if (!r) box.append(el("h3", {}, "Recommendation"), el("p", {}, recommendations[s.id] ? "None yet." : "Loading."));
   else {
     const e = r.expects, parts = [];
-    if (known(e.saving_kwh)) parts.push(`Expected to save ${num(e.saving_kwh, 1)}${known(e.saving_sigma_kwh) ? " ± " + num(e.saving_sigma_kwh, 1) : ""} kWh` + (e.horizon_s ? ` over ${age(e.horizon_s)}` : ""));
-    if (known(e.least_margin)) parts.push(`least margin ${num(e.least_margin, 1)} (${e.least_margin_limit})`);
+    if (r.items.length) parts.push(`Expected over ${num(e.horizon_h, 1)} h: saves ${num(e.saves_vs_fixed_kwh, 0)} ± ${num(e.plus_minus_kwh, 0)} kWh against the fixed setpoints, ${num(e.saves_vs_hold_kwh, 0)} kWh against holding`);
+    if (known(e.least_margin)) parts.push(`least margin ${num(e.least_margin, 1)} to ${e.least_margin_limit}`);
+    if (!e.feasible) parts.push("no plan keeps every limit with its margin: this is the least violating way");
     box.append(el("h3", {}, `Recommendation · ${r.state.replace("_", " ")} · made ${clock(r.made_at)}, valid until ${clock(r.valid_until)}`), el("p", {}, r.explanation));
     if (parts.length) box.append(el("p", {}, el("strong", {}, parts.join("; ") + ".")));
     if (r.items.length) box.append(el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, ["Setpoint", "From", "Asked now", "Target", "Reason"].map((h, i) => el("th", { scope: "col", class: i > 0 && i < 4 ? "n" : "" }, h)))),
@@ -165,11 +167,11 @@ function siteRecommendation(s) {
   const act = (title, what, path, body) => () => ask(title, what, path, body);
   box.append(el("div", { class: "buttons" },
     r && el("button", { class: "primary", type: "button", disabled: !r.can_approve, "data-key": s.id + "approve", onclick: act("Approve", `Send recommendation ${r.id} to ${s.name}.`, `/recommendations/${encodeURIComponent(r.id)}/approve`, {}) }, "Approve"),
-    s.mode === "held"
-      ? el("button", { type: "button", "data-key": s.id + "hold", onclick: act("Release", `${s.name}: end the hold.`, `/sites/${s.id}/hold`, { minutes: 0 }) }, "Release hold")
-      : el("button", { type: "button", "data-key": s.id + "hold", onclick: act("Hold for 60 minutes", `${s.name}: keep the setpoints as they are for 60 minutes of the site's clock.`, `/sites/${s.id}/hold`, { minutes: 60 }) }, "Hold 60 min"),
+    el("button", { type: "button", "data-key": s.id + "hold", onclick: s.held
+      ? act("Release the hold", `${s.name}: setpoints may move again.`, `/sites/${s.id}/hold`, { hold: false })
+      : act("Hold", `${s.name}: keep the setpoints as they are until released.`, `/sites/${s.id}/hold`, { hold: true }) }, s.held ? "Release hold" : "Hold setpoints"),
     s.mode === "auto" || s.mode === "guarded"
-      ? el("button", { type: "button", "data-key": s.id + "mode", onclick: act("Leave auto", `${s.name}: every request then waits for approval.`, `/sites/${s.id}/mode`, { mode: "advise" }) }, "Leave auto")
+      ? el("button", { type: "button", "data-key": s.id + "mode", onclick: act("Leave auto", `${s.name}: hand back to the operators' setpoints at once and stay in shadow.`, `/sites/${s.id}/mode`, { mode: "leave" }) }, "Leave auto")
       : el("button", { type: "button", "data-key": s.id + "mode", onclick: act("Enter auto", `${s.name}: requests go out by themselves inside the guardrails.`, `/sites/${s.id}/mode`, { mode: "auto" }) }, "Enter auto")));
   return box;
 }
@@ -186,7 +188,7 @@ function siteCharts(s) {
   for (const l of o.loops) {
     const limits = o.limits.filter((m) => m.loop === l.id);
     box.append(chart({ title: l.name, unit: "°C", now: o.now, lines: [{ name: "supply", cls: "blue", at, v: l.supply_c }, { name: "return", cls: "orange", at, v: l.return_c },
-      ...limits.flatMap((m) => [{ name: "limit", cls: "limit", at, v: m.max, noKey: false }, { name: "limit", cls: "limit", at, v: m.min, noKey: m.max.some(known) }])] }));
+      ...limits.flatMap((m) => [{ name: "highest supply", cls: "limit", at, v: m.max }, { name: "lowest supply", cls: "limit", at, v: m.min }])] }));
   }
   for (const a of o.actuators) box.append(chart({ title: `${a.name}${known(a.pinned) ? ` (pinned ${auto(a.pinned)})` : ""}`, unit: a.unit, now: o.now, lines: [
     { name: "measured", cls: "grey", at, v: a.measured }, { name: "in force", cls: "blue", at, v: a.in_force, step: true }, { name: "asked", cls: "orange dash", at, v: a.asked, step: true }] }));
@@ -239,10 +241,10 @@ function drawOverall() {
   if (wasGone) return set("bad", "✕", "Service gone", "What is shown below is old.");
   if (!sites.length) return set("unknown", "○", "No sites", "The configuration names none.");
   const alarms = sites.flatMap((s) => s.alarms.map((a) => ({ ...a, site: s.name })));
-  const bad = sites.filter((s) => s.link.state === "down" || s.mode === "fail_safe"), critical = alarms.filter((a) => a.severity === "critical");
+  const bad = sites.filter((s) => s.link.state === "down" || s.mode === "fail-safe"), critical = alarms.filter((a) => a.severity === "critical");
   if (bad.length || critical.length) return set("bad", "✕", "Act now", bad.map((s) => `${s.name}: ${s.link.state === "down" ? "link down" : "fail-safe"}`).concat(critical.map((a) => `${a.site}: ${a.text}`)).slice(0, 2).join(" · "));
   const warning = alarms.filter((a) => a.severity === "warning"), slow = sites.filter((s) => s.link.state !== "up" || s.mode === "guarded" || s.clock_age_s > 300);
-  if (warning.length || slow.length) return set("warn", "▲", "Look", warning.map((a) => `${a.site}: ${a.text}`).concat(slow.map((s) => `${s.name}: ${s.link.state !== "up" ? "link " + s.link.state : s.mode === "guarded" ? "guarded" : "clock stands still"}`)).slice(0, 2).join(" · "));
+  if (warning.length || slow.length) return set("warn", "▲", "Needs a look", warning.map((a) => `${a.site}: ${a.text}`).concat(slow.map((s) => `${s.name}: ${s.link.state !== "up" ? "link " + s.link.state : s.mode === "guarded" ? "guarded" : "clock stands still"}`)).slice(0, 2).join(" · "));
   set("ok", "●", "All well", `${sites.length} ${sites.length === 1 ? "site" : "sites"} connected`);
 }
 function drawHints() {
@@ -367,7 +369,10 @@ function listen() {
   const source = new EventSource(api("/events"));
   source.addEventListener("sites", (e) => { try { heard(JSON.parse(e.data)); refresh(); } catch { /* the next event comes */ } });
   // Each answer ends after its event, so an error alone means nothing; a closed source is opened again.
-  source.addEventListener("error", () => { if (source.readyState === EventSource.CLOSED) setTimeout(listen, 3000); });
+  source.addEventListener("error", () => {
+    if (source.readyState === EventSource.CLOSED) setTimeout(listen, 3000);
+    if (Date.now() - lastHeard > 8000) poll();
+  });
 }
 poll().then(() => refresh(true));
 listen();

@@ -14,8 +14,7 @@ use axum::http::StatusCode;
 const WHO_MAX: usize = 100;
 const WHY_MAX: usize = 1000;
 /// Modes that an operator may choose; the others are entered by the controller alone.
-const MODES: [&str; 3] = ["shadow", "advise", "auto"];
-const HOLD_MINUTES_MAX: u32 = 1440;
+const MODES: [&str; 4] = ["shadow", "advise", "auto", "leave"];
 
 type Body<T> = Result<Json<T>, JsonRejection>;
 
@@ -68,7 +67,7 @@ pub(super) async fn mode(State(backend): State<Shared>, Path(id): Path<String>, 
     Ok(Json(blocking(|| backend.set_mode(&site.id, &act))?))
 }
 
-/// Keeps a site's setpoints as they are for a time; 0 minutes releases them.
+/// Keeps a site's setpoints as they are until released.
 #[utoipa::path(post, path = "/api/v1/sites/{id}/hold", params(("id" = String, Path)), request_body = HoldAct,
     responses((status = 200, body = Done), (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
@@ -77,10 +76,6 @@ pub(super) async fn hold(State(backend): State<Shared>, Path(id): Path<String>, 
     let act = body(act)?;
     let site = find_site(&backend, &id)?;
     check_act(&act.who, &act.why)?;
-    if act.minutes > HOLD_MINUTES_MAX {
-        let detail = format!("{} is longer than {HOLD_MINUTES_MAX} minutes", act.minutes);
-        return Err(Fault::invalid("minutes", detail, "hold again later, or choose the mode `shadow`").into());
-    }
     Ok(Json(blocking(|| backend.hold(&site.id, &act))?))
 }
 

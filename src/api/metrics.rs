@@ -28,19 +28,24 @@ impl Collector for Snapshot {
             let help = name.trim_start_matches("tramuntana_").replace('_', " ");
             let mut family = encoder.encode_descriptor(name, &help, None, MetricType::Counter)?;
             for (label, count) in rows {
-                ConstCounter::new(*count).encode(family.encode_family(&[("label", label.as_str())])?)?;
+                ConstCounter::new(*count).encode(family.encode_family(&[("label", escaped(label).as_str())])?)?;
             }
         }
         for (name, rows) in &self.gauges {
             let help = rows.first().map_or("", |g| g.help);
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             for g in rows {
-                let labels: Vec<(&str, &str)> = g.labels.iter().map(|(k, v)| (*k, v.as_str())).collect();
+                let labels: Vec<(&str, String)> = g.labels.iter().map(|(k, v)| (*k, escaped(v))).collect();
                 ConstGauge::new(g.value).encode(family.encode_family(&labels.as_slice())?)?;
             }
         }
         Ok(())
     }
+}
+
+/// A label value as OpenMetrics writes it: prometheus-client 0.24 leaves the escaping to its caller.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 /// Counters and gauges as OpenMetrics text.

@@ -63,7 +63,7 @@ pub trait Backend: Send + Sync + 'static {
     fn approve(&self, id: &str, act: &Act) -> Result<Done, Fault>;
     /// An operator changes a site's mode.
     fn set_mode(&self, site: &str, act: &ModeAct) -> Result<Done, Fault>;
-    /// An operator keeps a site's setpoints as they are for a time.
+    /// An operator keeps a site's setpoints as they are, or releases them.
     fn hold(&self, site: &str, act: &HoldAct) -> Result<Done, Fault>;
     /// An operator pins one actuator to a value, or releases it.
     fn pin(&self, site: &str, act: &PinAct) -> Result<Done, Fault>;

@@ -48,9 +48,11 @@ pub struct SiteStatus {
     /// What the site file claims to be.
     pub label: String,
     pub time_zone: String,
-    /// `warming`, `shadow`, `advise`, `auto`, `guarded`, `held` or `fail_safe`.
+    /// `warming`, `shadow`, `advise`, `auto`, `guarded` or `fail-safe`.
     pub mode: String,
     pub mode_why: String,
+    /// Who holds the setpoints and why; null where nobody does.
+    pub held: Option<String>,
     /// The site's clock, epoch ms; null before the first heartbeat.
     pub clock: Option<i64>,
     /// Host time since the clock last moved, s.
@@ -190,17 +192,25 @@ pub struct WithheldItem {
     pub reason: String,
 }
 
-/// What a recommendation is expected to bring.
+/// What a recommendation is expected to bring over its horizon.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Expectation {
-    /// Energy saved over the horizon against leaving the setpoints in force, kWh; negative = costs.
-    pub saving_kwh: Option<f64>,
-    pub saving_sigma_kwh: Option<f64>,
-    pub horizon_s: Option<u32>,
+    pub horizon_h: f64,
+    /// Energy under the plan, kWh.
+    pub plan_kwh: f64,
+    /// Energy saved against the operators' fixed setpoints, kWh; negative = costs.
+    pub saves_vs_fixed_kwh: f64,
+    /// Energy saved against holding the setpoints in force, kWh; negative = costs.
+    pub saves_vs_hold_kwh: f64,
+    /// Half width of the interval of both (about 90 %), kWh.
+    pub plus_minus_kwh: f64,
     pub kwh_per_gpu_hour: Option<f64>,
-    /// Least distance to any limit over the horizon, and the limit's name.
+    /// Least distance to a limit over the horizon, in that limit's unit.
     pub least_margin: Option<f64>,
+    /// Name of that limit; empty where none is near.
     pub least_margin_limit: String,
+    /// False where no plan keeps every limit with its margin.
+    pub feasible: bool,
 }
 
 /// An immutable recommendation.
@@ -238,19 +248,20 @@ pub struct Act {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModeAct {
-    /// `shadow`, `advise` or `auto`; the other modes are entered by the controller alone.
+    /// `shadow`, `advise` or `auto`; or `leave`: hand back to the operators' setpoints at once and stay in `shadow`.
+    /// The other modes are entered by the controller alone.
     pub mode: String,
     pub who: String,
     #[serde(default)]
     pub why: String,
 }
 
-/// Keeps the setpoints as they are.
+/// Keeps the setpoints as they are, or lets go.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HoldAct {
-    /// For how long on the site's clock, minutes (0 releases the hold, at most 1,440).
-    pub minutes: u32,
+    /// True holds until released; false releases.
+    pub hold: bool,
     pub who: String,
     #[serde(default)]
     pub why: String,

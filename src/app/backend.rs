@@ -5,10 +5,9 @@ use super::site_task::{Core, SiteShared, host_now};
 use crate::api::chart::{ActuatorChart, Band, LimitChart, Line, LoopChart, Overview};
 use crate::api::model::*;
 use crate::api::{Backend, Fault, SERIES_ROWS_MAX, SeriesQuery};
-use crate::control::{self, Operation, Order};
+use crate::control::{self, Mode, Operation, Order};
 use crate::event::{HINTS, Tally};
 use crate::ingest::mqtt::LinkState;
-use crate::reading::PointId;
 use crate::site::SiteFile;
 use crate::store::Store;
 use crate::time::{Span, Timestamp};
@@ -60,7 +59,7 @@ impl ServiceBackend {
 
     fn find(&self, site: &str) -> Result<&Arc<SiteShared>, Fault> {
         let have = || self.sites.iter().map(|s| s.id()).collect::<Vec<_>>().join(", ");
-        self.sites.iter().find(|s| s.id() == site).ok_or_else(|| Fault::not_found(format!("no site {site:?}"), format!("the sites are: {}", have())))
+        self.sites.iter().find(|s| s.id() == site).ok_or_else(|| Fault::unknown("site", format!("no site {site:?}"), format!("the sites are: {}", have())))
     }
 
     fn status(&self, s: &SiteShared) -> SiteStatus {
@@ -76,7 +75,7 @@ impl ServiceBackend {
         let total = it.zip(cooling).map(|(i, c)| i + c + loss.unwrap_or(0.0));
         let demo = self.demo_view();
         let baseline_kw = demo.as_ref().and_then(|d| at(d.baseline_cooling_kw.get(s.id())?, clock?));
-        let (mode, mode_why) = (brain.controller.mode().name().to_owned(), brain.controller.mode().why_text());
+        let (mode, mode_why) = (brain.controller.mode().name().to_owned(), why_text(brain.controller.mode()));
         let clock_age_s = (moved > 0).then(|| (host.0 - moved) as f64 / 1e3);
         let mut status = SiteStatus {
             id: s.id().to_owned(),
@@ -112,24 +111,23 @@ impl ServiceBackend {
     fn order(&self, site: &str, order: Order, who: &str, why: &str, text: String) -> Result<Done, Fault> {
         let s = self.find(site)?;
         if who.trim().is_empty() {
-            return Err(Fault::bad_field("who", "is empty", "say who acts: it goes into the audit trail"));
+            return Err(Fault::invalid("who", "is empty", "say who acts: it goes into the audit trail"));
         }
         let mut core = s.core();
         let at = core.ingest.clock().unwrap_or_else(host_now);
-        let done = core.brain.controller.order(order.clone(), who, why, at).map_err(|e| Fault::bad_field("order", e, "see /api/v1/sites for actuators and bounds"))?;
+        core.brain.controller.order(order.clone(), who, why, at, &s.tally).map_err(|e| Fault::invalid("order", e.to_string(), "see /api/v1/sites for actuators and bounds"))?;
         let record = serde_json::json!({"at": at, "site": site, "order": order, "who": who, "why": why});
         let _ = s.store.put_record("audit", site, at, &format!("{}-{who}", at.0), record.to_string().as_bytes());
         drop(core);
         tracing::info!(site, "{who}: {text}{}", if why.is_empty() { String::new() } else { format!(" ({why})") });
-        let _ = done;
         s.changed();
         Ok(Done { text })
     }
 
-    fn state_of(&self, s: &SiteShared, core: &Core, r: &control::Recommendation) -> (String, bool, Option<String>) {
+    fn state_of(core: &Core, r: &control::Recommendation) -> (String, bool, Option<String>) {
         let now = core.ingest.clock().unwrap_or(r.made_at);
         let newest = core.brain.recommendations.back().is_some_and(|n| n.id == r.id);
-        let approved = core.brain.controller.approved_by(&r.id);
+        let approved = core.brain.controller.approval().filter(|a| a.recommendation == r.id).map(|a| a.who.clone());
         let valid = r.is_valid(now);
         let state = match r.mode.as_str() {
             _ if approved.is_some() => "approved",
@@ -140,12 +138,11 @@ impl ServiceBackend {
             "auto" => "superseded",
             _ => "recorded",
         };
-        let _ = s;
         (state.into(), state == "waiting" && !r.items.is_empty(), approved)
     }
 
     fn shown(&self, s: &SiteShared, core: &Core, r: &control::Recommendation) -> Recommendation {
-        let (state, can_approve, approved_by) = self.state_of(s, core, r);
+        let (state, can_approve, approved_by) = ServiceBackend::state_of(core, r);
         let of = |id: &str| s.site.actuator(id);
         Recommendation {
             id: r.id.clone(),
@@ -194,6 +191,16 @@ impl ServiceBackend {
 fn unit_of(s: &SiteShared, core: &Core, actuator: &str) -> String {
     let Some(a) = s.site.actuator(actuator) else { return String::new() };
     core.ingest.catalogue().select(&a.in_force).next().map_or_else(String::new, |p| p.kind.unit().to_owned())
+}
+
+/// Why a site is in its mode, in words; empty where it is where the operators want it.
+fn why_text(mode: &Mode) -> String {
+    let why = match mode {
+        Mode::Warming { waiting_for, .. } => waiting_for,
+        Mode::Guarded { why, .. } | Mode::FailSafe { why, .. } => why,
+        Mode::Shadow | Mode::Advise | Mode::Auto => return String::new(),
+    };
+    why.iter().map(control::Why::text).collect::<Vec<_>>().join("; ")
 }
 
 /// The value in force at `t` of a step-wise trace.
@@ -326,9 +333,9 @@ impl Backend for ServiceBackend {
     fn series(&self, q: &SeriesQuery) -> Result<Vec<SeriesRow>, Fault> {
         self.find(&q.site)?;
         let steps = (self.store)
-            .series(&q.site, PointId(q.point), Timestamp(q.from), Timestamp(q.to), Span(q.step_ms))
+            .series(&q.site, q.point, q.from, q.to, q.step)
             .map_err(|e| Fault::unavailable(e.to_string(), "ask again later, or for a shorter period"))?;
-        Ok((steps.into_iter().take(SERIES_ROWS_MAX))
+        Ok((steps.into_iter().take(SERIES_ROWS_MAX as usize))
             .map(|s| SeriesRow { at: s.at.0, mean: known(s.mean), min: known(s.min), max: known(s.max), count: u64::from(s.count), quality: s.quality.text() })
             .collect())
     }
@@ -440,7 +447,7 @@ impl Backend for ServiceBackend {
 
     fn approve(&self, id: &str, act: &Act) -> Result<Done, Fault> {
         if act.who.trim().is_empty() {
-            return Err(Fault::bad_field("who", "is empty", "say who acts: it goes into the audit trail"));
+            return Err(Fault::invalid("who", "is empty", "say who acts: it goes into the audit trail"));
         }
         for s in &self.sites {
             let mut core = s.core();
@@ -448,16 +455,15 @@ impl Backend for ServiceBackend {
                 continue;
             }
             let at = core.ingest.clock().unwrap_or_else(host_now);
-            let requests = core.brain.controller.approve(id, &act.who, &act.why, at).map_err(|e| Fault::conflict(e, "approve the current recommendation: GET /api/v1/recommendations"))?;
-            let sent = s.publish_requests(&core, &requests, at);
-            let record = serde_json::json!({"at": at, "site": s.id(), "approve": id, "who": act.who, "why": act.why, "requests": sent});
+            core.brain.controller.approve(id, &act.who, &act.why, at).map_err(|e| Fault::conflict(e.to_string(), "GET /api/v1/recommendations shows the newest"))?;
+            let record = serde_json::json!({"at": at, "site": s.id(), "approve": id, "who": act.who, "why": act.why});
             let _ = s.store.put_record("audit", s.id(), at, &format!("{}-approve", at.0), record.to_string().as_bytes());
             drop(core);
             tracing::info!(site = s.id(), "{} approved {id}", act.who);
             s.changed();
-            return Ok(Done { text: format!("approved: {sent} setpoint requests are out") });
+            return Ok(Done { text: "approved: the setpoint requests go out with the next control tick".into() });
         }
-        Err(Fault::not_found(format!("no recommendation {id:?}"), "GET /api/v1/recommendations lists them"))
+        Err(Fault::unknown("id", format!("no recommendation {id:?}"), "GET /api/v1/recommendations lists them"))
     }
 
     fn set_mode(&self, site: &str, act: &ModeAct) -> Result<Done, Fault> {
@@ -465,7 +471,7 @@ impl Backend for ServiceBackend {
             "shadow" => Operation::Shadow,
             "advise" => Operation::Advise,
             "auto" => Operation::Auto,
-            other => return Err(Fault::bad_field("mode", format!("{other:?} is none"), "give shadow, advise or auto")),
+            other => return Err(Fault::invalid("mode", format!("{other:?} is none"), "give shadow, advise or auto")),
         };
         self.order(site, Order::Mode { to }, &act.who, &act.why, format!("{site} is to be in {}", act.mode))
     }
@@ -518,7 +524,7 @@ impl Backend for ServiceBackend {
             let core = s.core();
             let journal = &core.brain.journal;
             let today = core.ingest.clock().map(Timestamp::day_start);
-            let day = |d: Option<Timestamp>| d.and_then(|d| journal.days.get(&d)).copied();
+            let day = |d: Option<Timestamp>| d.and_then(|d| journal.days.get(&d).copied());
             let periods = [
                 ("today", day(today)),
                 ("yesterday", day(today.map(|t| t - Span::hours(24)))),
@@ -571,7 +577,7 @@ impl Backend for ServiceBackend {
                 reason: r.reason.clone(),
                 topic: r.topic.clone(),
                 detail: String::new(),
-                sample: r.sample.clone(),
+                sample: r.payload.clone(),
             }));
         }
         out.sort_by_key(|r| std::cmp::Reverse(r.at));

@@ -5,9 +5,9 @@
 //! a beat without a due tick costs microseconds; a missing model or forecast is a state that is shown, never a stop.
 
 use super::journal::{Journal, Row};
-use crate::control::place::{Hints, RackView};
-use crate::control::{Bindings, Controller, LoadForecast, ModeEvent, Recommendation, Request, View, ViewBuilder, combine};
-use crate::event::{FORECAST_FALLBACKS, TICKS, Tally};
+use crate::control::view::combine;
+use crate::control::{Bindings, Controller, Hints, LoadForecast, ModeEvent, RackView, Recommendation, Request, View, ViewBuilder};
+use crate::event::{FORECAST_FALLBACKS, Tally};
 use crate::forecast::{Forecast, Forecaster, Series, WeatherSeries, Window};
 use crate::plant::identified::{Drift, IdentifiedModel};
 use crate::plant::predict::Predict;
@@ -72,7 +72,7 @@ impl Brain {
         let step = forecaster.as_ref().map_or(PLAN_STEP, Forecaster::step);
         let empty = Series::new(Timestamp(0), step, Vec::new());
         Brain {
-            controller: Controller::new(Arc::clone(&site)),
+            controller: Controller::new(&site, Timestamp(0)),
             loads: site.loops.iter().map(|l| (l.load.clone(), empty.clone())).collect(),
             dry_bulb: empty.clone(),
             wet_bulb: empty,
@@ -175,14 +175,13 @@ impl Brain {
                 .actuators
                 .iter()
                 .enumerate()
-                .map(|(i, a)| [self.controller.asked(i).unwrap_or(f64::NAN), a.in_force.value, a.measured.map_or(f64::NAN, |m| m.value)])
+                .map(|(i, a)| [self.controller.asked(i).map_or(f64::NAN, |(v, _)| v), a.in_force.value, a.measured.map_or(f64::NAN, |m| m.value)])
                 .collect(),
             meters_kw,
         }
     }
 
     fn tick(&mut self, now: Timestamp, mut view: View, catalogue: &Catalogue, latest: &dyn Fn(PointId) -> Option<Latest>, tally: &Tally) -> Beat {
-        tally.add(TICKS, &self.site.site.id, 1);
         let row = self.journal.close(now);
         if let Some(row) = &row {
             self.remember(row);
@@ -275,9 +274,9 @@ impl Brain {
                     partition: partition.id.clone(),
                     power_kw: value(Some(r.power)),
                     rating_kw: partition.rack_rating_kw,
-                    gpus: partition.gpus_per_rack,
                     supply_c: value(r.supply),
                     return_c: value(r.back),
+                    free_gpus: None,
                 })
             })
             .collect()

@@ -39,9 +39,9 @@ pub fn run(args: CheckArgs) -> Result<(), String> {
         urls.dedup();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
         for url in urls {
-            let settings = super::service::link_settings(&config, &url, "check", password.clone())?;
+            let settings = super::service::link_options(&config, &url, "check", None, password.as_deref())?;
             match runtime.block_on(mqtt::check_connection(&settings, BROKER_TIMEOUT)) {
-                Ok(()) => println!("broker {}: reached", settings.shown()),
+                Ok(()) => println!("broker {}: reached", settings.broker),
                 Err(e) => faults.push(e.to_string()),
             }
         }

@@ -26,8 +26,6 @@ enum Command {
     Identify(IdentifyArgs),
     /// Train the load forecast models of the shipped sites and write them under models/
     Train(IdentifyArgs),
-    /// Draw the report page (SVG, PNG, HTML) of the last demo run in a data directory
-    Report(ReportArgs),
 }
 
 /// Arguments of `demo`.
@@ -138,17 +136,6 @@ pub struct IdentifyArgs {
     pub seed: u64,
 }
 
-/// Arguments of `report`.
-#[derive(Clone, Debug, Args)]
-pub struct ReportArgs {
-    /// Data directory of the demo
-    #[arg(long, value_name = "DIR", default_value = "./tramuntana-data")]
-    pub data_dir: PathBuf,
-    /// Where the page goes
-    #[arg(long, value_name = "DIR", default_value = "./tramuntana-data/report")]
-    pub out: PathBuf,
-}
-
 /// Runs the program: reads the command line, runs the command, turns an error into one line on stderr.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -160,7 +147,6 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => super::replay::run(args),
         Command::Identify(args) => super::train::identify(args),
         Command::Train(args) => super::train::train(args),
-        Command::Report(args) => super::demo::redraw(&args.data_dir, &args.out),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,15 +7,18 @@
 
 pub mod backend;
 pub mod bms;
+pub mod brain;
 pub mod broker;
 pub mod check;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod journal;
 pub mod log;
 pub mod replay;
 pub mod service;
 pub mod site_task;
 pub mod train;
+pub mod wire_client;
 
 pub use cli::main;

@@ -117,6 +117,8 @@ impl Service {
             let url = config.broker_of(&site, options.broker_overridden);
             let mut link = link_options(config, &url, &site.site.id, Some(&site.bus.filter), password.as_deref())?;
             link.clean_session = options.clean_session;
+            // The embedded broker would raise every value to QoS 1 and wait for acknowledgements.
+            link.at_least_once = !options.clean_session;
             let shown = link.broker.to_string();
             let catalogue = store.catalogue(&site.site.id).map_err(|e| e.to_string())?;
             let models = load_models(config, configured);

@@ -10,7 +10,7 @@
 
 use super::brain::Brain;
 use crate::control::Request;
-use crate::event::{READINGS_DUPLICATE, READINGS_STORED, RECONNECTS, REQUESTS, Tally};
+use crate::event::{READINGS_DUPLICATE, READINGS_STORED, RECONNECTS, Tally};
 use crate::ingest::mqtt::{Delivery, LinkState, Publisher, Receipt};
 use crate::ingest::publish;
 use crate::ingest::{SiteIngest, Taken};
@@ -72,6 +72,10 @@ impl SiteShared {
         self.store_trouble.lock().unwrap_or_else(|e| e.into_inner()).clone()
     }
 
+    fn set_trouble(&self, text: String) {
+        *self.store_trouble.lock().unwrap_or_else(|e| e.into_inner()) = text;
+    }
+
     /// Publishes setpoint requests to every point of their actuators. Returns how many messages went out.
     pub fn publish_requests(&self, core: &Core, requests: &[Request], at: Timestamp) -> usize {
         let mut sent = 0;
@@ -88,7 +92,6 @@ impl SiteShared {
                 }
             }
         }
-        self.tally.add(REQUESTS, self.id(), sent as u64);
         sent
     }
 
@@ -207,11 +210,9 @@ async fn keep(
             }
             Ok::<_, crate::store::StoreError>(appended)
         });
-        let mut trouble = shared.store_trouble.lock().unwrap_or_else(|e| e.into_inner());
         match written {
             Ok(appended) => {
-                trouble.clear();
-                drop(trouble);
+                shared.set_trouble(String::new());
                 shared.readings_in.fetch_add(appended.stored, Ordering::Relaxed);
                 shared.tally.add(READINGS_STORED, shared.id(), appended.stored);
                 shared.tally.add(READINGS_DUPLICATE, shared.id(), appended.duplicates);
@@ -219,9 +220,9 @@ async fn keep(
             }
             Err(e) => {
                 let text = e.to_string();
-                if *trouble != text {
+                if shared.trouble() != text {
                     tracing::error!(site = shared.id(), "{text}; the broker keeps what is not acknowledged");
-                    *trouble = text;
+                    shared.set_trouble(text);
                 }
             }
         }

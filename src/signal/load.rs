@@ -15,7 +15,7 @@ pub struct LoadSeries {
 
 impl LoadSeries {
     /// Reads `t_s` and the columns whose names end in `_w` or `_kw`. Columns that are not power (`…_c`, `…_pct`) are
-    /// left out; a unit that looks like power but is another (`_mw`, `_btu`, …) is refused by name.
+    /// left out; any other ending is refused by name, so that no group's heat is lost without a word.
     pub fn load(path: &Path) -> Result<LoadSeries, SignalError> {
         let table = Table::load(path)?;
         let expected = "a load file has t_s (seconds from the start) and one column of heat per group, <name>_w or <name>_kw";
@@ -26,11 +26,11 @@ impl LoadSeries {
             match unit {
                 "w" => columns.push((i, 1e-3)),
                 "kw" => columns.push((i, 1.0)),
-                "mw" | "btu" | "btuh" | "hp" | "tr" | "va" | "kva" | "kwh" | "wh" | "j" | "kj" => {
-                    let why = format!("the unit {unit:?} is not accepted; give heat in W (<name>_w) or kW (<name>_kw)");
+                "s" | "c" | "k" | "pct" | "rh" | "lpm" | "kpa" => {}
+                _ => {
+                    let why = format!("the unit {unit:?} is not accepted; give heat in W (<name>_w) or kW (<name>_kw), or cut the column");
                     return Err(SignalError::Cell { path: path.into(), line: 1, column: name.clone(), why });
                 }
-                _ => {}
             }
         }
         if columns.is_empty() {
@@ -125,6 +125,8 @@ mod tests {
         for (text, parts) in [
             ("time,a_w\n0,1\n15,2\n", ["t_s", "time, a_w"]),
             ("t_s,a_mw\n0,1\n15,2\n", ["line 1, column \"a_mw\"", "not accepted"]),
+            ("t_s,a_w,b_tons\n0,1,1\n15,2,1\n", ["line 1, column \"b_tons\"", "not accepted"]),
+            ("t_s,a_w\n0,1\n\n15,x\n", ["line 4, column \"a_w\"", "not a number"]),
             ("t_s,a_w\n0,1\n15,x\n", ["line 3, column \"a_w\"", "\"x\" is not a number"]),
             ("t_s,a_w\n0,1\n15,\n", ["line 3, column \"a_w\"", "is empty"]),
             ("t_s,a_w\n0,1\n15,2\n45,3\n", ["line 4, column \"t_s\"", "gap"]),

@@ -23,7 +23,8 @@ pub enum SignalError {
 pub(super) struct Table {
     pub path: PathBuf,
     pub header: Vec<String>,
-    rows: Vec<csv::StringRecord>,
+    /// Rows with their line in the file: blank lines and quoted line breaks make it differ from the row's number.
+    rows: Vec<(usize, csv::StringRecord)>,
 }
 
 impl Table {
@@ -37,19 +38,15 @@ impl Table {
         let mut rows = Vec::new();
         for row in reader.records() {
             let row = row.map_err(|e| unreadable(format!("line {}: {e}", rows.len() + 2)))?;
+            let line = row.position().map_or(rows.len() + 2, |p| p.line() as usize);
             if row.len() != header.len() {
                 let why = format!("{} cells where the header has {}; a comma too many or too few?", row.len(), header.len());
-                return Err(SignalError::Cell {
-                    path: path.into(),
-                    line: rows.len() + 2,
-                    column: header.first().cloned().unwrap_or_default(),
-                    why,
-                });
+                return Err(SignalError::Cell { path: path.into(), line, column: header.first().cloned().unwrap_or_default(), why });
             }
             if rows.len() >= ROWS_MAX {
                 return Err(SignalError::Shape { path: path.into(), why: format!("more than {ROWS_MAX} rows; cut it into parts") });
             }
-            rows.push(row);
+            rows.push((line, row));
         }
         Ok(Table { path: path.into(), header, rows })
     }
@@ -70,7 +67,7 @@ impl Table {
 
     /// A cell as a finite number.
     pub fn number(&self, row: usize, column: usize) -> Result<f64, SignalError> {
-        let text = self.rows.get(row).and_then(|r| r.get(column)).unwrap_or("");
+        let text = self.rows.get(row).and_then(|r| r.1.get(column)).unwrap_or("");
         match text.parse::<f64>() {
             Ok(v) if v.is_finite() => Ok(v),
             _ if text.is_empty() => Err(self.cell(row, column, "is empty; fill the gap or cut the file before it".into())),
@@ -80,6 +77,7 @@ impl Table {
 
     /// An error about one cell. Line 1 is the header.
     pub fn cell(&self, row: usize, column: usize, why: String) -> SignalError {
-        SignalError::Cell { path: self.path.clone(), line: row + 2, column: self.header.get(column).cloned().unwrap_or_default(), why }
+        let line = self.rows.get(row).map_or(row + 2, |r| r.0);
+        SignalError::Cell { path: self.path.clone(), line, column: self.header.get(column).cloned().unwrap_or_default(), why }
     }
 }

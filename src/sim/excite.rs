@@ -59,6 +59,8 @@ struct Exciter<'a> {
     targets: Vec<f64>,
     until: Vec<Timestamp>,
     retreat_until: Timestamp,
+    /// Actuators that follow another one at a gap, K.
+    gap_k: Vec<Option<(usize, f64)>>,
 }
 
 impl<'a> Exciter<'a> {
@@ -66,6 +68,7 @@ impl<'a> Exciter<'a> {
         let n = site.actuators.len();
         let targets = site.actuators.iter().map(|a| a.default).collect();
         Exciter {
+            gap_k: vec![None; n],
             site,
             rng: ChaCha8Rng::seed_from_u64(seed ^ 0x65_7863_6974),
             targets,
@@ -83,6 +86,7 @@ impl<'a> Exciter<'a> {
     }
 
     fn next(&mut self, now: Timestamp, row: &Row) -> &[f64] {
+        let in_force = &row.in_force;
         let near = self.site.limits.iter().zip(&row.limited).any(|(l, v)| {
             let base = if l.above.is_some() { row.room_dew_point_c } else { 0.0 };
             // A limit that hangs on its own actuator is kept by the floor above.
@@ -103,13 +107,14 @@ impl<'a> Exciter<'a> {
             if now >= self.until[a] {
                 self.until[a] = now + Span::minutes(self.rng.random_range(30..150));
                 self.targets[a] = self.rng.random_range(floor..=actuator.hi.max(floor));
-                // Mostly as plants are run: a loop no colder than the loop that takes its heat.
+                // Mostly as plants are run: a loop warmer than the loop that takes its heat by what an exchanger needs.
                 let into = self.site.loops.iter().find(|l| l.id == actuator.loop_id).and_then(|l| l.into.as_ref());
                 let under = into.and_then(|i| self.site.actuators.iter().position(|o| o.loop_id == *i));
-                if let Some(u) = under.filter(|_| actuator.hi <= 75.0 && self.rng.random_bool(0.7)) {
-                    let least = (self.targets[u] + 1.0).clamp(floor, actuator.hi);
-                    self.targets[a] = self.rng.random_range(least..=actuator.hi.max(least));
-                }
+                self.gap_k[a] =
+                    under.filter(|_| actuator.hi <= 75.0 && self.rng.random_bool(0.75)).map(|u| (u, self.rng.random_range(0.5..13.0)));
+            }
+            if let Some((u, gap_k)) = self.gap_k[a] {
+                self.targets[a] = (in_force[u] + gap_k).clamp(floor, actuator.hi);
             }
             self.targets[a] = self.targets[a].max(floor);
         }

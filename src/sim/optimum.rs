@@ -99,7 +99,7 @@ pub fn run(mut hall: Hall, search: Search, rank: Option<Ranker<'_>>) -> Optimum 
     let block = Span(search.block.0.max(hall.step_span().0));
     while !hall.done() {
         let mut cost = seeker.cost(&hall, &best);
-        let mut consider = |seeker: &mut Seeker, trial: Vec<f64>, best: &mut Vec<f64>, cost: &mut f64| {
+        let consider = |seeker: &mut Seeker, trial: Vec<f64>, best: &mut Vec<f64>, cost: &mut f64| {
             let c = seeker.cost(&hall, &trial);
             let better = c < *cost - 1e-6;
             if better {

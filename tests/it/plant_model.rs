@@ -6,7 +6,7 @@ use std::path::Path;
 use tramuntana::plant::identified::{self, Binding, Dataset, IdentifyError, Row};
 use tramuntana::plant::predict::{Outcome, PlantState, Predict, StepInput};
 use tramuntana::signal::weather::Weather;
-use tramuntana::site::SiteFile;
+use tramuntana::site::{MeterBoundary, SiteFile};
 use tramuntana::time::{Span, Timestamp};
 
 const SITE: &str = r#"
@@ -18,7 +18,7 @@ role = [
   { name = "load", select = { point_type = "c" } }, { name = "chip", select = { point_type = "d" } },
 ]
 loop = [
-  { id = "tcs", name = "TCS", supply = "supply", return = "supply", load = "load" },
+  { id = "tcs", name = "TCS", supply = "supply", return = "supply", load = "load", into = "fws" },
   { id = "fws", name = "FWS", supply = "facility", return = "facility", load = "load" },
 ]
 limit = [{ id = "chip", name = "Chip", role = "chip", max = 80.0, margin = 3.0 }]
@@ -131,7 +131,7 @@ fn the_known_plant_is_found_again() {
     println!("{:?}, {} features", model.fit, model.features.len());
     assert!(model.fit.usable() && model.fit.cv_rmse_pct < 8.0, "{:?}", model.fit);
     // The leak: 0.2 % per K at the same work.
-    let per_kelvin = model.it.leak(&[33.0, 85.0, 24.0]) / 5.0;
+    let per_kelvin = model.leak_factor(&[28.0, 85.0, 24.0], &[33.0, 85.0, 24.0], &[1400.0, 1400.0]).ln() / 5.0;
     assert!((per_kelvin - 0.002).abs() < 0.0003, "{per_kelvin}");
     // The lag of the chip is 480 s.
     assert_eq!(model.limits[0].lag_s, 480.0);
@@ -279,12 +279,65 @@ mod twin {
         }
     }
 
+    /// Cooling power of a row: as predicted at rest, as measured.
+    fn cooling(model: &IdentifiedModel, row: &Row) -> (f64, f64) {
+        let ours =
+            model.meters.iter().zip(model.meters_kw(row)).filter(|(m, _)| model.binding.boundaries[m.meter] == MeterBoundary::Cooling);
+        ours.fold((0.0, 0.0), |(p, q), (m, kw)| (p + kw, q + row.meters_kw[m.meter]))
+    }
+
+    #[test]
+    fn the_shipped_models_describe_days_that_they_never_saw() {
+        for site in SITES {
+            let (file, spec) = load(site);
+            let name = format!("{}/1", file.control.plant_model.clone().unwrap());
+            let model = identified::load(&root().join("models").join(&name), &file).unwrap();
+            assert_eq!((model.name(), model.fit.usable()), (name.as_str(), true));
+            let start = Timestamp::parse("2026-07-21").unwrap();
+            let (binding, rows) = excite::record(&file, &spec, scenario(&spec, 4242, start, Span::hours(48), 0.0)).unwrap();
+            assert_eq!(binding.differs(&model.binding), None);
+            let pairs: Vec<(f64, f64)> = rows.iter().map(|r| cooling(&model, r)).filter(|p| p.1.is_finite()).collect();
+            let n = pairs.len() as f64;
+            let mean = pairs.iter().map(|p| p.1).sum::<f64>() / n;
+            let cv_pct = 100.0 * (pairs.iter().map(|p| (p.0 - p.1).powi(2)).sum::<f64>() / n).sqrt() / mean;
+            let nmbe_pct = 100.0 * pairs.iter().map(|p| p.0 - p.1).sum::<f64>() / n / mean;
+            println!("{name}: {n} rows, CV-RMSE {cv_pct:.1} %, NMBE {nmbe_pct:.1} %");
+            assert!(n > 500.0 && cv_pct < 18.0 && nmbe_pct.abs() < 5.0, "{name}: {cv_pct} {nmbe_pct}");
+            // The dew point stood above every setpoint that was asked for.
+            for r in &rows {
+                assert!(r.in_force[0] > r.room_dew_point_c + 2.0 && r.in_force[3] > r.room_dew_point_c + 1.9, "{r:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_seed_records_the_same_rows() {
+        let (file, spec) = load("torre-girona");
+        let run = |seed| excite::record(&file, &spec, scenario(&spec, seed, Timestamp(0), Span::hours(6), 0.0)).unwrap().1;
+        assert_eq!(format!("{:?}", run(5)), format!("{:?}", run(5)));
+        assert_ne!(format!("{:?}", run(5)), format!("{:?}", run(6)));
+    }
+
+    #[test]
+    fn perfect_foresight_beats_fixed_setpoints_and_buys_no_violation() {
+        let (_, spec) = load("torre-girona");
+        let start = Timestamp::parse("2026-07-14T10:00:00Z").unwrap();
+        let hall = Hall::new(Arc::clone(&spec), scenario(&spec, 3, start, Span::hours(4), 0.0));
+        let fixed = run_fixed(hall.clone());
+        let best = optimum::run(hall, Search { grid: 2, grid_every: 100, ..Search::default() }, None);
+        assert_eq!(best.account.gpu_hours, fixed.gpu_hours);
+        assert!(best.account.total_kwh() < 0.99 * fixed.total_kwh(), "{} {}", best.account.total_kwh(), fixed.total_kwh());
+        assert!(best.account.beyond_limit_minutes() <= fixed.beyond_limit_minutes());
+        assert_eq!(best.targets.len(), 8);
+    }
+
     /// Recedes greedily on the model: every 5 min the best of a coordinate search over an hour with today's load.
     fn recede(site: &SiteFile, model: &IdentifiedModel, hall: Hall) -> Account {
         let mut telemetry = Telemetry::new(&hall, site).unwrap();
         let mut best: Vec<f64> = site.actuators.iter().map(|a| a.default).collect();
         let (mut evaluations, mut ticks) = (0u64, 0u64);
         let mut out = Vec::new();
+        let (mut seen, mut square, mut rows) = (0.0, 0.0, 0.0);
         let t = std::time::Instant::now();
         let account = run_with(hall, Span::minutes(1), &mut |hall: &mut Hall| {
             telemetry.sense(hall);
@@ -294,6 +347,12 @@ mod twin {
             }
             let Some(row) = telemetry.take_row() else { return };
             let now = telemetry.latest(hall.now());
+            let (predicted, measured) = cooling(model, &row);
+            if measured.is_finite() {
+                seen += measured;
+                square += (predicted - measured).powi(2);
+                rows += 1.0;
+            }
             let state = PlantState { in_force: now.in_force.clone(), limited: now.limited.clone() };
             let mut cost = |targets: &[f64]| {
                 let mut at = state.in_force.clone();
@@ -358,6 +417,7 @@ mod twin {
             best.iter().enumerate().for_each(|(i, v)| hall.request(i, *v));
         });
         println!("          {evaluations} step evaluations, {:?} in all; last targets {best:.1?}", t.elapsed());
+        println!("          CV-RMSE of cooling under its own control {:.1} %", 100.0 * f64::sqrt(square / rows) / (seen / rows));
         account
     }
 
@@ -371,6 +431,14 @@ mod twin {
             let model = identify_from_sim(&file, &spec, &excite::SHIPPED_SEEDS).unwrap();
             println!("{site}: {:?}, {} features, {:?}\n{}", model.fit, model.features.len(), t.elapsed(), model.card.figures);
             println!("{:#?}", model.card.leak);
+            let state =
+                PlantState { in_force: file.actuators.iter().map(|a| a.default).collect(), limited: vec![f64::NAN; file.limits.len()] };
+            let weather = Weather { dry_bulb_c: 26.0, wet_bulb_c: 21.0, dew_point_c: 18.0 };
+            let loads_kw = model.layout.load_scale.clone();
+            let one = StepInput { span: Span::minutes(5), setpoints: state.in_force.clone(), loads_kw, weather, room_dew_point_c: 10.0 };
+            let (steps, mut out, t) = (vec![one; 24], Vec::new(), std::time::Instant::now());
+            (0..1000).for_each(|_| model.rollout(&state, std::hint::black_box(&steps), &mut out));
+            println!("{:?} per step of a rollout", t.elapsed() / 24_000);
             for seed in [1, 2] {
                 let fixed = run_fixed(hall(&spec, seed, 1));
                 describe("fixed", &fixed);

@@ -63,13 +63,16 @@ impl Card {
         it: &ItModel,
     ) -> Card {
         let b = &data.binding;
+        let names = layout.names(b);
         let leak = it.leaks.iter().map(|l| {
-            let form = match l.power {
-                1 => format!("({} - {})", b.actuators[l.actuator], l.reference),
-                2 => format!("({} - {})^2", b.actuators[l.actuator], l.reference),
-                _ => format!("({}/{} - 1)", l.reference, b.actuators[l.actuator]),
-            };
-            format!("{:.4} % of IT power per {form}, standard error {:.4}", 100.0 * l.share, 100.0 * l.error)
+            let name = |i: u16| names.get(usize::from(i)).map_or("?", String::as_str);
+            let mut form: Vec<String> = l.feature.weights.iter().map(|&(i, w)| format!("{w:+} {}", name(i))).collect();
+            if l.feature.hinge {
+                form = vec![format!("max(0, {})", form.join(" "))];
+            }
+            let times = l.feature.times.map_or(String::new(), |t| format!(" x {}", name(t)));
+            let power = if l.feature.power == 1 { String::new() } else { format!("^{}", l.feature.power) };
+            format!("{:.4} % of IT power per ({}){power}{times}, standard error {:.4}", 100.0 * l.share, form.join(" "), 100.0 * l.error)
         });
         let lags: Vec<String> = b.limits.iter().zip(limits).map(|(n, l)| format!("{n}: sigma {:.3}, lag {} s", l.sigma, l.lag_s)).collect();
         let sigmas: Vec<String> = meters.iter().map(|m| format!("{}: sigma {:.2} kW", b.meters[m.meter], m.sigma_kw)).collect();
@@ -92,9 +95,9 @@ impl Card {
                             are averages. It describes the plant that made its data and no other."
                 .into(),
             leak: leak.collect(),
-            trained: layout
-                .names(b)
-                .into_iter()
+            trained: names
+                .iter()
+                .cloned()
                 .zip(ranges)
                 .map(|(variable, &(lo, hi))| Trained { variable, lo: rounded(lo), hi: rounded(hi) })
                 .collect(),
@@ -171,6 +174,9 @@ pub fn load(dir: &Path, site: &SiteFile) -> Result<IdentifiedModel, IdentifyErro
 /// What a hand-made or truncated file could break: every index and length that evaluation relies on.
 fn inconsistent(m: &IdentifiedModel) -> Option<String> {
     let (b, variables, features) = (&m.binding, m.layout.len(), m.features.len());
+    let inside = |f: &super::feature::Feature| {
+        f.weights.iter().all(|w| usize::from(w.0) < variables) && f.times.is_none_or(|t| usize::from(t) < variables)
+    };
     let all = |ok: bool, why: &str| if ok { None } else { Some(why.to_owned()) };
     let finite = |l: &super::model::Linear| l.intercept.is_finite() && l.weights.iter().all(|w| w.is_finite());
     all(
@@ -180,12 +186,7 @@ fn inconsistent(m: &IdentifiedModel) -> Option<String> {
     .or_else(|| all(b.kinds.len() == b.actuators.len() && b.boundaries.len() == b.meters.len(), "names differ in number"))
     .or_else(|| all(m.layout.flows.iter().all(|&f| f < b.actuators.len()), "a flow names no actuator"))
     .or_else(|| all(m.ranges.len() == variables, "ranges and variables differ in number"))
-    .or_else(|| {
-        let inside = |f: &super::feature::Feature| {
-            f.weights.iter().all(|w| usize::from(w.0) < variables) && f.times.is_none_or(|t| usize::from(t) < variables)
-        };
-        all(m.features.iter().all(inside), "a feature names no variable")
-    })
+    .or_else(|| all(m.features.iter().all(&inside), "a feature names no variable"))
     .or_else(|| {
         let linear = m.meters.iter().map(|x| &x.linear).chain(m.limits.iter().map(|x| &x.linear));
         all(linear.into_iter().all(|l| l.weights.len() == features && finite(l)), "weights and features differ in number")
@@ -194,6 +195,6 @@ fn inconsistent(m: &IdentifiedModel) -> Option<String> {
         all(m.limits.len() == b.limits.len() && m.meters.iter().all(|x| x.meter < b.meters.len()), "limits or meters differ in number")
     })
     .or_else(|| {
-        all(m.it.per_load.len() == b.loops.len() && m.it.leaks.iter().all(|l| l.actuator < b.actuators.len()), "the IT model names no loop")
+        all(m.it.per_load.len() == b.loops.len() && m.it.leaks.iter().all(|l| inside(&l.feature)), "the IT model names no loop or variable")
     })
 }

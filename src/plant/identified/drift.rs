@@ -11,8 +11,8 @@ const FOLLOW: Span = Span::hours(6);
 /// Bound of a bias, in sigma.
 pub const BIAS_SIGMAS: f64 = 3.0;
 /// CUSUM slack and threshold, in sigma, on residuals averaged over half an hour.
-const SLACK: f64 = 0.75;
-const THRESHOLD: f64 = 8.0;
+const SLACK: f64 = 1.5;
+const THRESHOLD: f64 = 12.0;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Track {

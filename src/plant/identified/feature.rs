@@ -8,6 +8,8 @@
 
 use super::dataset::Binding;
 use crate::units::Kind;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 /// Where each kind of variable stands in the vector of variables.
@@ -115,12 +117,26 @@ pub struct Ranges<'a> {
 }
 
 impl Ranges<'_> {
+    /// The first loop whose load is the same number in every row, as a variable.
+    fn same(&self, l: &Layout, i: usize) -> usize {
+        let equal = |j: &usize| self.z.iter().all(|z| (z[l.load(*j)] - z[l.load(i)]).abs() < 1e-9);
+        l.load((0..i).find(equal).unwrap_or(i))
+    }
+    fn distinct(&self, l: &Layout, loops: usize) -> Vec<usize> {
+        (0..loops).filter(|&i| self.same(l, i) == l.load(i)).collect()
+    }
+
     fn quantiles<const N: usize>(&self, f: impl Fn(&[f64]) -> f64, q: [f64; N]) -> [f64; N] {
         let mut v: Vec<f64> = self.z.iter().map(|z| f(z)).filter(|x| x.is_finite()).collect();
         v.sort_by(f64::total_cmp);
         q.map(|q| if v.is_empty() { 0.0 } else { v[((v.len() - 1) as f64 * q).round() as usize] })
     }
 }
+
+/// Approaches of exchangers at mean load, K.
+const APPROACHES_K: [f64; 8] = [1.5, 2.5, 3.5, 5.0, 6.5, 8.5, 11.0, 15.0];
+/// Hinges with directions drawn at random, for what the shaped ones miss.
+const DRAWN: usize = 260;
 
 /// Shares of wet bulb in the air that a cooler sees: dry, adiabatic pads at 0.8, wet.
 const WETNESS: [f64; 3] = [0.0, 0.8, 1.0];
@@ -131,14 +147,16 @@ pub fn dictionary(b: &Binding, l: &Layout, ranges: &Ranges<'_>) -> Vec<Feature> 
     let (db, wb, rdp) = (l.dry_bulb(), l.wet_bulb(), l.room_dew_point());
     let is_temp = |a: usize| matches!(b.kinds[a], Kind::Temperature | Kind::TemperatureDifference);
     let temps: Vec<usize> = (0..b.actuators.len()).filter(|&a| is_temp(a)).collect();
-    for i in 0..b.loops.len() {
+    // Loops that read the same role carry the same numbers: the first stands for all.
+    let loads = ranges.distinct(l, b.loops.len());
+    for &i in &loads {
         let v = l.load(i);
         out.push(Feature::new(&[(v, 1.0)], 0.0));
         out.push(Feature::new(&[(v, 1.0)], 0.0).power(2));
     }
     out.extend([db, wb, rdp].map(|v| Feature::new(&[(v, 1.0)], 0.0)));
     for (k, &a) in l.flows.iter().enumerate() {
-        let own = l.load(b.acts_on[a]);
+        let own = ranges.same(l, b.acts_on[a]);
         for power in 1..=3 {
             out.push(Feature::new(&[(a, 1.0)], 0.0).power(power));
         }
@@ -149,10 +167,10 @@ pub fn dictionary(b: &Binding, l: &Layout, ranges: &Ranges<'_>) -> Vec<Feature> 
     for (n, &a) in temps.iter().enumerate() {
         out.push(Feature::new(&[(a, 1.0)], 0.0));
         out.push(Feature::new(&[(a, 1.0)], 0.0).power(2));
-        for i in 0..b.loops.len() {
+        for &i in &loads {
             out.push(Feature::new(&[(a, 1.0)], 0.0).times(l.load(i)));
         }
-        let own = l.load(b.acts_on[a]);
+        let own = ranges.same(l, b.acts_on[a]);
         for wet in [0.0, 1.0] {
             let lift = [(a, 1.0), (wb, -wet), (db, wet - 1.0)];
             out.push(Feature::new(&lift, 0.0).power(2));
@@ -162,21 +180,29 @@ pub fn dictionary(b: &Binding, l: &Layout, ranges: &Ranges<'_>) -> Vec<Feature> 
                 out.push(Feature::new(&[(a, -1.0), (wb, wet), (db, 1.0 - wet)], k).hinge().times(own));
             }
         }
+        // The approach to every other loop: an exchanger needs one in proportion to its heat, k·load − gap.
         for &o in &temps[n + 1..] {
-            let gap = |z: &[f64]| z[a] - z[o];
             out.push(Feature::new(&[(a, 1.0), (o, -1.0)], 0.0).power(2));
-            for k in ranges.quantiles(gap, [0.15, 0.35, 0.6, 0.85]) {
-                out.push(Feature::new(&[(a, -1.0), (o, 1.0)], k).hinge().times(own));
+            for k in APPROACHES_K {
+                let gap = Feature::new(&[(own, k), (a, -1.0), (o, 1.0)], 0.0).hinge();
+                out.extend(l.flows.iter().enumerate().map(|(f, _)| gap.clone().times(l.inverse(f))));
+                out.push(gap.clone().power(2));
+                out.push(gap);
             }
         }
+        // What switches with the weather (pads, economizers) changes the slope of the setpoint there.
+        for k in ranges.quantiles(|z| z[db], [0.2, 0.35, 0.5, 0.65, 0.8]) {
+            out.push(Feature::new(&[(db, 1.0)], -k).hinge().times(a));
+            out.push(Feature::new(&[(db, 1.0)], -k).hinge().times(own));
+        }
         // The knee: heat beyond what the air takes at this lift, max(0, load − c·lift), for the loop itself and for all.
-        let all: Vec<(usize, f64)> = (0..b.loops.len()).map(|i| (l.load(i), 1.0 / b.loops.len() as f64)).collect();
+        let all: Vec<(usize, f64)> = loads.iter().map(|&i| (l.load(i), 1.0 / loads.len() as f64)).collect();
         for wet in WETNESS {
             for total in [false, true] {
                 let heat = if total { all.clone() } else { vec![(own, 1.0)] };
                 let sum = |z: &[f64]| heat.iter().map(|&(i, w)| w * z[i]).sum::<f64>();
                 let lift = |z: &[f64]| (z[a] - wet * z[wb] - (1.0 - wet) * z[db]).max(0.5);
-                if total && b.loops.len() == 1 {
+                if total && loads.len() == 1 {
                     continue;
                 }
                 for c in ranges.quantiles(|z| sum(z) / lift(z), [0.15, 0.35, 0.55, 0.75, 0.9]) {
@@ -196,5 +222,39 @@ pub fn dictionary(b: &Binding, l: &Layout, ranges: &Ranges<'_>) -> Vec<Feature> 
             out.push(Feature::new(&[(a, 1.0)], 0.0).times(o));
         }
     }
+    drawn(l, &temps, &loads, ranges, &mut out);
     out
+}
+
+/// Hinges over random mixes of two to four variables, half of them per load: with them the dictionary reaches any
+/// continuous answer, and the elastic net keeps the few that pay. The draw is fixed: same data, same features.
+fn drawn(l: &Layout, temps: &[usize], loads: &[usize], ranges: &Ranges<'_>, out: &mut Vec<Feature>) {
+    let mut rng = ChaCha8Rng::seed_from_u64(0x6472_6177);
+    let mut pool: Vec<usize> = temps.to_vec();
+    pool.extend(loads.iter().map(|&i| l.load(i)));
+    pool.extend((0..l.flows.len()).map(|f| l.inverse(f)));
+    pool.extend([l.dry_bulb(), l.wet_bulb()]);
+    let n = ranges.z.len().max(1) as f64;
+    let spread = |v: usize| {
+        let mean = ranges.z.iter().map(|z| z[v]).sum::<f64>() / n;
+        (ranges.z.iter().map(|z| (z[v] - mean).powi(2)).sum::<f64>() / n).sqrt()
+    };
+    let spreads: Vec<f64> = pool.iter().map(|&v| spread(v)).collect();
+    for _ in 0..DRAWN {
+        let mut weights: Vec<(usize, f64)> = Vec::new();
+        for _ in 0..rng.random_range(2..=4usize) {
+            let k = rng.random_range(0..pool.len());
+            let weight = rng.random_range(0.4..1.0) * if rng.random_bool(0.5) { 1.0 } else { -1.0 };
+            if spreads[k] > 1e-6 && weights.iter().all(|w| w.0 != pool[k]) {
+                weights.push((pool[k], weight / spreads[k]));
+            }
+        }
+        let q = rng.random_range(0.2..0.85);
+        let [bias] = ranges.quantiles(|z| weights.iter().map(|&(i, w)| w * z[i]).sum(), [q]);
+        let per_load = rng.random_bool(0.5).then(|| loads[rng.random_range(0..loads.len())]);
+        if weights.len() > 1 {
+            let feature = Feature::new(&weights, -bias).hinge();
+            out.push(per_load.map_or(feature.clone(), |i| feature.times(l.load(i))));
+        }
+    }
 }

@@ -3,7 +3,7 @@
 //! The steps: variables and dictionary from the data's quantiles; features chosen for all meters and limits together;
 //! ridge per output with the strength that blocked cross-validation likes; a lag per limited role from a grid; the leak of
 //! IT power at the same work by generalised least squares; figures of fit on blocks that were held out.
-//! Invariants: nothing random, so the same data give the same bytes; no figure of fit comes from rows that the fit saw.
+//! Invariants: nothing depends on chance (the dictionary's draw is fixed), so the same data give the same bytes; no figure of fit comes from rows that the fit saw.
 
 use super::card::Card;
 use super::dataset::{Binding, Dataset, Row};
@@ -19,7 +19,7 @@ use ndarray::Array2;
 /// Fewest usable rows: below it cross-validation says nothing.
 pub const ROWS_MIN: usize = 240;
 /// Features that a model keeps.
-const FEATURES_MAX: usize = 110;
+const FEATURES_MAX: usize = 180;
 /// Blocks of time that take turns in being held out.
 const FOLDS: usize = 8;
 /// Lags tried for limited roles, s.
@@ -225,7 +225,7 @@ pub fn fit(dataset: &Dataset, site: &SiteFile, name: &str, seed: u64) -> Result<
     let limit_models: Vec<LimitModel> = limit_models.collect();
 
     let (fit, sigma_kw) = held_out(&folds, &at_rest, &x, &y, &y_raw, &binding, &metered);
-    let it = fit_it(&rows, &starts, &binding, site, dataset.step);
+    let it = fit_it(&rows, &starts, &binding, &layout, site, dataset.step);
     let card = Card::of(name, seed, dataset, &layout, &ranges, &fit, &meter_models, &limit_models, &it);
     Ok(IdentifiedModel {
         binding,

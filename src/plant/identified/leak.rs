@@ -7,6 +7,7 @@
 //! Invariants: a leak share comes with its standard error; without a proxy, or where a setpoint never moved, it is 0.
 
 use super::dataset::{Binding, Row};
+use super::feature::{Feature, Layout};
 use super::model::{ItModel, Leak};
 use crate::site::{MeterBoundary, SiteFile};
 use crate::time::Span;
@@ -15,11 +16,13 @@ use ndarray::Array2;
 
 /// Settling of the coolant before a setpoint's effect is whole, s.
 const SETTLE_S: f64 = 240.0;
+/// Columns that tell of the work.
+const WORK: usize = 6;
 
-pub(super) fn fit_it(rows: &[&Row], starts: &[usize], b: &Binding, site: &SiteFile, step: Span) -> ItModel {
+pub(super) fn fit_it(rows: &[&Row], starts: &[usize], b: &Binding, l: &Layout, site: &SiteFile, step: Span) -> ItModel {
     let it: Vec<f64> = rows.iter().map(|r| it_of(r, b)).collect();
     let (intercept_kw, per_load, sigma_kw) = load_to_it(rows, &it);
-    let leaks = fit_leaks(rows, starts, &it, b, site, step);
+    let leaks = fit_leaks(rows, starts, &it, b, l, site, step);
     ItModel { intercept_kw, per_load, leaks, sigma_kw }
 }
 
@@ -37,81 +40,97 @@ fn load_to_it(rows: &[&Row], it: &[f64]) -> (f64, Vec<f64>, f64) {
     (w[loops], w[..loops].to_vec(), sigma)
 }
 
-fn fit_leaks(rows: &[&Row], starts: &[usize], it: &[f64], b: &Binding, site: &SiteFile, step: Span) -> Vec<Leak> {
-    let mut leaks = Vec::new();
-    for (a, kind) in b.kinds.iter().enumerate() {
-        let temp = matches!(kind, Kind::Temperature | Kind::TemperatureDifference);
-        let still = rows.iter().all(|r| (r.in_force[a] - rows[0].in_force[a]).abs() < 1e-6);
-        let powers: &[i8] = match (still, temp) {
-            (true, _) => &[],
-            (false, true) => &[1, 2],
-            (false, false) => &[-1],
-        };
-        leaks.extend(powers.iter().map(|&power| Leak { actuator: a, power, reference: site.actuators[a].default, share: 0.0, error: 0.0 }));
+/// The ways in which coolant can reach the chips: each temperature setpoint; the inverse of each flow (film and
+/// temperature rise), alone and per load; and where a loop's setpoint is out of reach of the loop that takes its heat,
+/// what that loop's setpoint adds: max(0, taker + k·load − setpoint).
+fn terms(rows: &[&Row], b: &Binding, l: &Layout, site: &SiteFile) -> Vec<Feature> {
+    let moved = |a: usize| rows.iter().any(|r| (r.in_force[a] - rows[0].in_force[a]).abs() > 1e-6);
+    let temp = |a: usize| matches!(b.kinds[a], Kind::Temperature | Kind::TemperatureDifference) && moved(a);
+    let mut out = Vec::new();
+    for a in (0..b.actuators.len()).filter(|&a| temp(a)) {
+        let own = l.load(b.acts_on[a]);
+        out.push(Feature::new(&[(a, 1.0)], 0.0));
+        let into = site.loops.get(b.acts_on[a]).and_then(|s| s.into.as_ref());
+        for o in (0..b.actuators.len()).filter(|&o| temp(o) && into.is_some_and(|i| b.loops[b.acts_on[o]] == *i)) {
+            out.extend([2.0, 4.0, 7.0, 11.0].map(|k| Feature::new(&[(own, k), (a, -1.0), (o, 1.0)], 0.0).hinge()));
+        }
     }
+    for (k, &a) in l.flows.iter().enumerate().filter(|(_, a)| moved(**a)) {
+        let inverse = Feature::new(&[(l.inverse(k), 1.0)], 0.0);
+        out.extend([inverse.clone(), inverse.clone().times(l.load(b.acts_on[a])), inverse.power(2).times(l.load(b.acts_on[a]))]);
+    }
+    out
+}
+
+fn fit_leaks(rows: &[&Row], starts: &[usize], it: &[f64], b: &Binding, l: &Layout, site: &SiteFile, step: Span) -> Vec<Leak> {
+    let features = terms(rows, b, l, site);
     let known = |i: usize| rows[i].gpus_allocated > 0.0 && rows[i].gpu_utilisation_pct.is_finite() && it[i] > 0.0;
-    let most = rows.iter().map(|r| r.gpus_allocated).filter(|g| g.is_finite()).fold(1.0, f64::max);
-    if leaks.is_empty() || (0..rows.len()).filter(|&i| known(i)).count() < super::fitting::ROWS_MIN {
+    let usable: Vec<usize> = (0..rows.len()).filter(|&i| known(i)).collect();
+    if features.is_empty() || usable.len() < super::fitting::ROWS_MIN {
         return Vec::new();
     }
-    // Columns: the leaks (filtered as the coolant settles), then the work, then 1.
-    let p = leaks.len();
+    let most = rows.iter().map(|r| r.gpus_allocated).filter(|g| g.is_finite()).fold(1.0, f64::max);
+    let y: Vec<f64> = it.iter().map(|v| v.max(1e-3).ln()).collect();
+    let work = |i: usize| {
+        let (g, u) = (rows[i].gpus_allocated / most, rows[i].gpu_utilisation_pct / 100.0);
+        let w = g * u;
+        if known(i) { [g, w, w * w, g * g, g * w, 1.0] } else { [0.0, 0.0, 0.0, 0.0, 0.0, 1.0] }
+    };
+    // Loads carry the leak themselves: the terms take the load that the work explains instead.
+    let x_work = Array2::from_shape_fn((usable.len(), WORK), |(k, j)| work(usable[k])[j]);
+    let (by_work, _) = least_squares(&x_work, &usable.iter().map(|&i| y[i]).collect::<Vec<_>>(), 1e-9);
+    let mean = it.iter().sum::<f64>() / it.len() as f64;
+    let p = features.len();
     let keep = (-step.as_secs_f64() / SETTLE_S).exp();
-    let mut x = Array2::zeros((rows.len(), p + 6));
+    let mut x = Array2::zeros((rows.len(), p + WORK));
+    let mut z = Vec::with_capacity(l.len());
     for i in 0..rows.len() {
-        for (j, l) in leaks.iter().enumerate() {
-            let now = Leak::term(l.power, l.reference, rows[i].in_force[l.actuator]);
+        let w = work(i);
+        let explained = w.iter().zip(&by_work).map(|(a, b)| a * b).sum::<f64>().exp() / mean;
+        let loads: Vec<f64> = l.load_scale.iter().map(|s| s * explained).collect();
+        l.fill(&rows[i].in_force, &loads, 1.0, [0.0; 3], &mut z);
+        for (j, f) in features.iter().enumerate() {
+            let now = f.value(&z);
             let before = if i == 0 || starts.contains(&i) { now } else { x[[i - 1, j]] };
             x[[i, j]] = now + keep * (before - now);
         }
-        let (g, u) = (rows[i].gpus_allocated / most, rows[i].gpu_utilisation_pct / 100.0);
-        let w = g * u;
-        [g, w, w * w, g * g, u, 1.0].iter().enumerate().for_each(|(k, v)| x[[i, p + k]] = *v);
+        w.iter().enumerate().for_each(|(k, v)| x[[i, p + k]] = *v);
     }
-    let y: Vec<f64> = it.iter().map(|v| v.max(1e-3).ln()).collect();
     let pairs: Vec<usize> = (1..rows.len()).filter(|&i| !starts.contains(&i) && known(i) && known(i - 1)).collect();
-    let pick = |rho: f64| {
-        let xs = Array2::from_shape_fn((pairs.len(), p + 6), |(k, j)| x[[pairs[k], j]] - rho * x[[pairs[k] - 1, j]]);
+    let pick = |rho: f64, columns: &[usize]| {
+        let xs =
+            Array2::from_shape_fn((pairs.len(), columns.len()), |(k, j)| x[[pairs[k], columns[j]]] - rho * x[[pairs[k] - 1, columns[j]]]);
         let ys: Vec<f64> = pairs.iter().map(|&i| y[i] - rho * y[i - 1]).collect();
-        (xs, ys)
+        least_squares(&xs, &ys, 1e-9)
     };
+    let mut columns: Vec<usize> = (0..p + WORK).collect();
     let mut rho = 0.0;
-    let mut solved = (Vec::new(), Vec::new());
     for _ in 0..3 {
-        let (xs, ys) = pick(rho);
-        solved = least_squares(&xs, &ys, 1e-9);
-        let w = &solved.0;
-        let residual = |i: usize| y[i] - x.row(i).iter().zip(w).map(|(a, b)| a * b).sum::<f64>();
+        let (w, _) = pick(rho, &columns);
+        let residual = |i: usize| y[i] - (0..p + WORK).map(|j| x[[i, j]] * w[j]).sum::<f64>();
         let (mut cross, mut square) = (0.0, 1e-12);
         for &i in &pairs {
             let (now, before) = (residual(i), residual(i - 1));
             cross += now * before;
             square += before * before;
         }
-        rho = (cross / square).clamp(0.0, 0.98);
+        rho = f64::clamp(cross / square, 0.0, 0.98);
     }
-    for (j, l) in leaks.iter_mut().enumerate() {
-        l.share = solved.0[j];
-        l.error = solved.1[j];
-    }
-    // A square that its own error covers is curvature of the noise: without it the line is better known.
-    if leaks.iter().any(|l| l.power == 2 && l.share.abs() < 2.0 * l.error) {
-        let doubtful: Vec<usize> =
-            leaks.iter().enumerate().filter(|(_, l)| l.power == 2 && l.share.abs() < 2.0 * l.error).map(|(j, _)| j).collect();
-        let (xs, ys) = pick(rho);
-        let keep: Vec<usize> = (0..p + 6).filter(|j| !doubtful.contains(j)).collect();
-        let (w, e) = least_squares(&xs.select(ndarray::Axis(1), &keep), &ys, 1e-9);
-        for (k, &j) in keep.iter().enumerate().filter(|(_, j)| **j < p) {
-            leaks[j].share = w[k];
-            leaks[j].error = e[k];
+    // Terms that their own errors cover leave, the least certain first: the others are then better known.
+    loop {
+        let (w, e) = pick(rho, &columns);
+        let certainty = |k: usize| w[k].abs() / e[k].max(1e-12);
+        let least = (0..columns.len()).filter(|&k| columns[k] < p).min_by(|&a, &b| certainty(a).total_cmp(&certainty(b)));
+        match least {
+            Some(k) if certainty(k) < 3.0 => {
+                columns.remove(k);
+            }
+            _ => {
+                let kept = columns.iter().enumerate().filter(|(_, j)| **j < p);
+                return kept.map(|(k, &j)| Leak { feature: features[j].clone(), share: w[k], error: e[k] }).collect();
+            }
         }
-        let mut j = 0;
-        leaks.retain(|_| {
-            j += 1;
-            !doubtful.contains(&(j - 1))
-        });
     }
-    leaks
 }
 
 /// Least squares with a relative ridge; returns coefficients and their standard errors. Columns are scaled inside.

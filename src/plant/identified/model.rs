@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 
 /// How far beyond its trained range a variable may go before it is held, as a share of the range's width.
 const ALLOWANCE: f64 = 0.15;
+/// Largest logarithm of the leak's factor: beyond it the fit, not the plant, would be speaking.
+const LEAK_MAX: f64 = 0.2;
 /// Growth of sigma per trained range width that a variable is outside.
 const SIGMA_PER_WIDTH: f64 = 4.0;
 
@@ -62,26 +64,14 @@ pub struct LimitModel {
     pub seen: (f64, f64),
 }
 
-/// One way in which setpoints move IT power at the same work.
+/// One way in which setpoints move IT power at the same work: a feature of the setpoints (and the load) in the logarithm
+/// of IT power.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Leak {
-    pub actuator: usize,
-    /// 1: per unit from the reference; 2: its square; −1: inverse over reference, less one.
-    pub power: i8,
-    pub reference: f64,
-    /// Share of IT power per unit of the term, and its standard error.
+    pub feature: Feature,
+    /// Share of IT power per unit of the feature, and its standard error.
     pub share: f64,
     pub error: f64,
-}
-
-impl Leak {
-    pub fn term(power: i8, reference: f64, setpoint: f64) -> f64 {
-        match power {
-            1 => setpoint - reference,
-            2 => (setpoint - reference).powi(2),
-            _ => reference / setpoint.max(0.05 * reference.abs()) - 1.0,
-        }
-    }
 }
 
 /// IT power: load to meter, and the leak.
@@ -95,10 +85,9 @@ pub struct ItModel {
 }
 
 impl ItModel {
-    /// Share by which IT power differs from its value at the reference setpoints.
-    pub fn leak(&self, setpoints: &[f64]) -> f64 {
-        let one = |l: &Leak| l.share * Leak::term(l.power, l.reference, setpoints.get(l.actuator).copied().unwrap_or(l.reference));
-        self.leaks.iter().map(one).filter(|v| v.is_finite()).sum::<f64>().clamp(-0.3, 0.3)
+    /// Logarithm of the leak's factor, up to a constant.
+    fn log_leak(&self, z: &[f64]) -> f64 {
+        self.leaks.iter().map(|l| l.share * l.feature.value(z)).sum()
     }
 }
 
@@ -131,9 +120,10 @@ pub(crate) struct Scratch {
 }
 
 impl IdentifiedModel {
-    /// Fills variables and features; returns how far the variables are outside their trained ranges, in widths.
-    pub(crate) fn evaluate(&self, setpoints: &[f64], loads_kw: &[f64], gain: f64, weather: [f64; 3], s: &mut Scratch) -> f64 {
-        self.layout.fill(setpoints, loads_kw, gain, weather, &mut s.z);
+    /// Fills the variables, held within their trained ranges and an allowance; returns how far outside the ranges they
+    /// were, in widths.
+    fn variables(&self, setpoints: &[f64], loads_kw: &[f64], weather: [f64; 3], s: &mut Scratch) -> f64 {
+        self.layout.fill(setpoints, loads_kw, 1.0, weather, &mut s.z);
         let mut outside = 0.0;
         for (v, &(lo, hi)) in s.z.iter_mut().zip(&self.ranges) {
             let width = (hi - lo).max(1e-6);
@@ -148,9 +138,32 @@ impl IdentifiedModel {
                 *v = v.max(lo - ALLOWANCE * width);
             }
         }
+        outside
+    }
+
+    /// Fills variables and features; returns how far outside the trained ranges this is, and the factor by which IT power
+    /// and loads differ from what they are at the setpoints `from`.
+    fn evaluate(&self, from: Option<&[f64]>, setpoints: &[f64], loads_kw: &[f64], weather: [f64; 3], s: &mut Scratch) -> (f64, f64) {
+        let mut gain = 1.0;
+        let there = from.map(|from| {
+            self.variables(from, loads_kw, weather, s);
+            self.it.log_leak(&s.z)
+        });
+        let outside = self.variables(setpoints, loads_kw, weather, s);
+        if let Some(there) = there {
+            gain = (self.it.log_leak(&s.z) - there).clamp(-LEAK_MAX, LEAK_MAX).exp();
+            let loads = self.layout.load(0)..self.layout.dry_bulb();
+            s.z[loads].iter_mut().for_each(|v| *v *= gain);
+        }
         s.f.clear();
         s.f.extend(self.features.iter().map(|f| f.value(&s.z)));
-        outside
+        (outside, gain)
+    }
+
+    /// Factor by which IT power changes at the same work when the setpoints go from `from` to `to`.
+    pub fn leak_factor(&self, from: &[f64], to: &[f64], loads_kw: &[f64]) -> f64 {
+        let weather = [f64::NAN; 3];
+        self.evaluate(Some(from), to, loads_kw, weather, &mut Scratch::default()).1
     }
 
     fn limit_at(&self, i: usize, features: &[f64]) -> f64 {
@@ -162,14 +175,14 @@ impl IdentifiedModel {
     /// Power of each meter outside the IT boundary at rest, kW, in the order of `self.meters`: for displays and tests.
     pub fn meters_kw(&self, row: &Row) -> Vec<f64> {
         let mut s = Scratch::default();
-        self.evaluate(&row.in_force, &row.loads_kw, 1.0, weather_of(row), &mut s);
+        self.evaluate(None, &row.in_force, &row.loads_kw, weather_of(row), &mut s);
         self.meters.iter().map(|m| m.linear.at(&s.f).max(0.0)).collect()
     }
 
     /// Value of each limited role at rest.
     pub fn limits_at_rest(&self, row: &Row) -> Vec<f64> {
         let mut s = Scratch::default();
-        self.evaluate(&row.in_force, &row.loads_kw, 1.0, weather_of(row), &mut s);
+        self.evaluate(None, &row.in_force, &row.loads_kw, weather_of(row), &mut s);
         (0..self.limits.len()).map(|i| self.limit_at(i, &s.f)).collect()
     }
 
@@ -199,13 +212,11 @@ impl Predict for IdentifiedModel {
     fn rollout(&self, state: &PlantState, steps: &[StepInput], out: &mut Vec<Outcome>) {
         out.clear();
         let mut s = Scratch::default();
-        let here = 1.0 + self.it.leak(&state.in_force);
         let mut limited: Vec<f64> = state.limited.clone();
         limited.resize(self.limits.len(), f64::NAN);
         for step in steps {
-            let gain = (1.0 + self.it.leak(&step.setpoints)) / here;
             let weather = [step.weather.dry_bulb_c, step.weather.wet_bulb_c, step.room_dew_point_c];
-            let outside = self.evaluate(&step.setpoints, &step.loads_kw, gain, weather, &mut s);
+            let (outside, gain) = self.evaluate(Some(&state.in_force), &step.setpoints, &step.loads_kw, weather, &mut s);
             let grow = 1.0 + SIGMA_PER_WIDTH * outside;
             let base: f64 = self.it.per_load.iter().zip(&step.loads_kw).map(|(k, l)| k * l).sum();
             let base = if base.is_finite() { base } else { self.it.per_load.iter().zip(&self.layout.load_scale).map(|(k, l)| k * l).sum() };

@@ -163,7 +163,7 @@ pub fn points(spec: &TwinSpec) -> Vec<SimPoint> {
     }
 
     for (c, cdu) in spec.cdus.iter().enumerate() {
-        let mut meta = |area: &[&str]| {
+        let meta = |area: &[&str]| {
             let mut m = b.named(&cdu.id, &format!("CDU {}", cdu.id), area);
             m["servesId"] = json!(rack_ids);
             m
@@ -403,8 +403,13 @@ pub fn points(spec: &TwinSpec) -> Vec<SimPoint> {
             p.kind = SimPointKind::Request(i);
         }
     }
-    let mut meta = json!({"objectName": "TRAMUNTANA", "objectId": "TRAMUNTANA", "processArea": ["AI control"]});
-    meta["scope"] = json!(site);
+    let meta = json!({"objectName": "TRAMUNTANA", "objectId": "TRAMUNTANA", "processArea": ["AI control"]});
     b.add("System", "Status", "ai", "states:Disabled by operator|Enabled|Kicked out", Source::AiStatus, 0.0, 1.0, meta);
+    let mut trim = spec.trim_points;
+    b.points.retain(|p| {
+        let tray = matches!(p.source, Source::Tray(..)) && trim > 0;
+        trim -= u32::from(tray);
+        !tray
+    });
     b.points
 }

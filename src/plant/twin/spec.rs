@@ -162,6 +162,9 @@ pub struct TwinSpec {
     /// Temperature sensors added to reach a wished number of points (`--points`); not in the file.
     #[serde(skip)]
     pub extra_points: u32,
+    /// Tray sensors left out to reach a smaller number of points (`--points`); not in the file.
+    #[serde(skip)]
+    pub trim_points: u32,
 }
 
 impl TwinSpec {

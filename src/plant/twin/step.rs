@@ -282,7 +282,8 @@ fn reject(
             now.adiabatic =
                 spec.adiabatic_effect > 0.0 && weather.dry_bulb_c > spec.adiabatic_above_c && leaving(weather.dry_bulb_c, 0.8) > setpoint_c;
             let air_c = if now.adiabatic { wet_c } else { weather.dry_bulb_c };
-            now.fan_fraction = solve(0.08, 1.0, |fan| setpoint_c - leaving(air_c, fan));
+            // Air no colder than the water takes no heat: the fans idle instead of blowing for nothing.
+            now.fan_fraction = if air_c + 0.5 >= entering_c { 0.08 } else { solve(0.08, 1.0, |fan| setpoint_c - leaving(air_c, fan)) };
             leaving(air_c, now.fan_fraction)
         }
         RejectionKind::Tower => {
