@@ -16,7 +16,8 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 
 /// What the figures of the energy account count.
-const DEFINITION: &str = "(IT at the PDU outputs + cooling + UPS and PDU losses) / allocated GPU-hours, sums over the period; KPI pack energy-per-gpu-hour";
+const DEFINITION: &str =
+    "(IT at the PDU outputs + cooling + UPS and PDU losses) / allocated GPU-hours, sums over the period; KPI pack energy-per-gpu-hour";
 /// A site whose clock has stood still this long, on the host's clock, is said to be silent, s.
 const SILENT_S: f64 = 60.0;
 
@@ -59,7 +60,10 @@ impl ServiceBackend {
 
     fn find(&self, site: &str) -> Result<&Arc<SiteShared>, Fault> {
         let have = || self.sites.iter().map(|s| s.id()).collect::<Vec<_>>().join(", ");
-        self.sites.iter().find(|s| s.id() == site).ok_or_else(|| Fault::unknown("site", format!("no site {site:?}"), format!("the sites are: {}", have())))
+        self.sites
+            .iter()
+            .find(|s| s.id() == site)
+            .ok_or_else(|| Fault::unknown("site", format!("no site {site:?}"), format!("the sites are: {}", have())))
     }
 
     fn status(&self, s: &SiteShared) -> SiteStatus {
@@ -84,7 +88,12 @@ impl ServiceBackend {
             time_zone: s.site.site.time_zone.clone(),
             mode: mode.replace('-', "_"),
             mode_why,
-            held: brain.controller.orders().hold.as_ref().map(|h| if h.why.is_empty() { h.who.clone() } else { format!("{}: {}", h.who, h.why) }),
+            held: brain
+                .controller
+                .orders()
+                .hold
+                .as_ref()
+                .map(|h| if h.why.is_empty() { h.who.clone() } else { format!("{}: {}", h.who, h.why) }),
             clock: clock.map(|c| c.0),
             clock_age_s,
             link: link(&s.link.borrow()),
@@ -101,7 +110,11 @@ impl ServiceBackend {
             kwh_per_gpu_hour_today: day.and_then(Energy::kwh_per_gpu_hour),
             baseline_kwh_per_gpu_hour_today: demo.as_ref().and_then(|d| baseline_of_day(d, s.id(), clock?)),
             baseline_cooling_kw: baseline_kw,
-            baseline_about: if baseline_kw.is_some() { "the same simulated plant, jobs and weather at the operators' fixed setpoints".into() } else { String::new() },
+            baseline_about: if baseline_kw.is_some() {
+                "the same simulated plant, jobs and weather at the operators' fixed setpoints".into()
+            } else {
+                String::new()
+            },
             recommendation: brain.recommendations.back().map(|r| r.id.clone()),
             alarms: Vec::new(),
         };
@@ -116,7 +129,10 @@ impl ServiceBackend {
         }
         let mut core = s.core();
         let at = core.ingest.clock().unwrap_or_else(host_now);
-        core.brain.controller.order(order.clone(), who, why, at, &s.tally).map_err(|e| Fault::invalid("order", e.to_string(), "see /api/v1/sites for actuators and bounds"))?;
+        core.brain
+            .controller
+            .order(order.clone(), who, why, at, &s.tally)
+            .map_err(|e| Fault::invalid("order", e.to_string(), "see /api/v1/sites for actuators and bounds"))?;
         let record = serde_json::json!({"at": at, "site": site, "order": order, "who": who, "why": why});
         let _ = s.store.put_record("audit", site, at, &format!("{}-{who}", at.0), record.to_string().as_bytes());
         drop(core);
@@ -238,31 +254,73 @@ fn alarms(s: &SiteShared, core: &Core, status: &SiteStatus) -> Vec<Alarm> {
         alarms.push(Alarm { id: id.into(), severity, since: since.unwrap_or(0), text, action: action.into() });
     };
     if status.link.state == "down" {
-        add("broker", Severity::Critical, status.link.since, status.link.why.clone(), "check the broker and the network; it is tried again by itself");
+        add(
+            "broker",
+            Severity::Critical,
+            status.link.since,
+            status.link.why.clone(),
+            "check the broker and the network; it is tried again by itself",
+        );
     }
     let trouble = s.trouble();
     if !trouble.is_empty() {
-        add("store", Severity::Critical, None, trouble, "free space in the data directory; nothing is acknowledged until then, the broker keeps it");
+        add(
+            "store",
+            Severity::Critical,
+            None,
+            trouble,
+            "free space in the data directory; nothing is acknowledged until then, the broker keeps it",
+        );
     }
     if status.link.state == "up" && status.clock_age_s.is_some_and(|a| a > SILENT_S) && s.site.bus.clock == crate::site::ClockSource::Bms {
-        add("silent", Severity::Warning, None, "the site's clock stands still: no heartbeat comes".into(), "check the building management system's MQTT client");
+        add(
+            "silent",
+            Severity::Warning,
+            None,
+            "the site's clock stands still: no heartbeat comes".into(),
+            "check the building management system's MQTT client",
+        );
     }
     let brain = &core.brain;
     if !s.site.actuators.is_empty() {
         if brain.model.is_none() {
-            add("plant-model", Severity::Notice, None, "there is no plant model: nothing is recommended".into(), "identify the plant: tramuntana identify");
+            add(
+                "plant-model",
+                Severity::Notice,
+                None,
+                "there is no plant model: nothing is recommended".into(),
+                "identify the plant: tramuntana identify",
+            );
         }
         if brain.drift.alarm {
-            add("drift", Severity::Warning, None, "the plant answers differently than its model".into(), "identify the plant again; look for fouling or a stuck valve");
+            add(
+                "drift",
+                Severity::Warning,
+                None,
+                "the plant answers differently than its model".into(),
+                "identify the plant again; look for fouling or a stuck valve",
+            );
         }
         if matches!(status.mode.as_str(), "guarded" | "fail_safe") {
-            add("mode", Severity::Warning, None, format!("{}: {}", status.mode.replace('_', "-"), status.mode_why), "control comes back by itself when the cause is gone");
+            add(
+                "mode",
+                Severity::Warning,
+                None,
+                format!("{}: {}", status.mode.replace('_', "-"), status.mode_why),
+                "control comes back by itself when the cause is gone",
+            );
         }
     }
     if let Some(row) = &brain.journal.last {
         for (limit, [value, max, min]) in s.site.limits.iter().zip(&row.limits) {
             if *value > *max || *value < *min {
-                add(&format!("limit-{}", limit.id), Severity::Critical, Some(row.at.0), format!("{} is beyond its limit: {value:.1}", limit.name), "leave auto and look at the plant");
+                add(
+                    &format!("limit-{}", limit.id),
+                    Severity::Critical,
+                    Some(row.at.0),
+                    format!("{} is beyond its limit: {value:.1}", limit.name),
+                    "leave auto and look at the plant",
+                );
             }
         }
     }
@@ -272,7 +330,13 @@ fn alarms(s: &SiteShared, core: &Core, status: &SiteStatus) -> Vec<Alarm> {
         }
     }
     if let Some(f) = brain.forecasts.iter().find(|f| f.fallback.is_some()) {
-        add("forecast", Severity::Notice, None, format!("forecast of {}: {}", f.target, f.fallback.clone().unwrap_or_default()), "none: a naive forecast stands in");
+        add(
+            "forecast",
+            Severity::Notice,
+            None,
+            format!("forecast of {}: {}", f.target, f.fallback.clone().unwrap_or_default()),
+            "none: a naive forecast stands in",
+        );
     }
     alarms
 }
@@ -340,7 +404,14 @@ impl Backend for ServiceBackend {
             .series(&q.site, q.point, q.from, q.to, q.step)
             .map_err(|e| Fault::unavailable(e.to_string(), "ask again later, or for a shorter period"))?;
         Ok((steps.into_iter().take(SERIES_ROWS_MAX as usize))
-            .map(|s| SeriesRow { at: s.at.0, mean: known(s.mean), min: known(s.min), max: known(s.max), count: u64::from(s.count), quality: s.quality.text() })
+            .map(|s| SeriesRow {
+                at: s.at.0,
+                mean: known(s.mean),
+                min: known(s.min),
+                max: known(s.max),
+                count: u64::from(s.count),
+                quality: s.quality.text(),
+            })
             .collect())
     }
 
@@ -382,12 +453,22 @@ impl Backend for ServiceBackend {
                 .collect(),
             limits: (file.limits.iter().enumerate())
                 .map(|(i, l)| {
-                    let some = |on: bool, k: usize| if on { line(&rows, |r| r.limits.get(i).map_or(f64::NAN, |v| v[k])) } else { Vec::new() };
+                    let some =
+                        |on: bool, k: usize| if on { line(&rows, |r| r.limits.get(i).map_or(f64::NAN, |v| v[k])) } else { Vec::new() };
                     LimitChart {
                         id: l.id.clone(),
                         name: l.name.clone(),
                         unit: unit(&l.role),
-                        loop_id: file.loops.iter().find(|x| x.supply == l.role || l.actuator.as_ref().is_some_and(|a| file.actuator(a).is_some_and(|a| a.loop_id == x.id && a.hi < 75.0))).map(|x| x.id.clone()),
+                        loop_id: file
+                            .loops
+                            .iter()
+                            .find(|x| {
+                                x.supply == l.role
+                                    || l.actuator
+                                        .as_ref()
+                                        .is_some_and(|a| file.actuator(a).is_some_and(|a| a.loop_id == x.id && a.hi < 75.0))
+                            })
+                            .map(|x| x.id.clone()),
                         value: line(&rows, |r| r.limits.get(i).map_or(f64::NAN, |v| v[0])),
                         max: some(l.max.is_some(), 1),
                         min: some(l.min.is_some(), 2),
@@ -406,7 +487,11 @@ impl Backend for ServiceBackend {
                     default: a.default,
                     asked: line(&rows, |r| r.actuators.get(i).map_or(f64::NAN, |v| v[0])),
                     in_force: line(&rows, |r| r.actuators.get(i).map_or(f64::NAN, |v| v[1])),
-                    measured: if a.measured.is_some() { line(&rows, |r| r.actuators.get(i).map_or(f64::NAN, |v| v[2])) } else { Vec::new() },
+                    measured: if a.measured.is_some() {
+                        line(&rows, |r| r.actuators.get(i).map_or(f64::NAN, |v| v[2]))
+                    } else {
+                        Vec::new()
+                    },
                     pinned: core.brain.controller.orders().pins.get(&a.id).map(|p| p.value),
                 })
                 .collect(),
@@ -459,7 +544,10 @@ impl Backend for ServiceBackend {
                 continue;
             }
             let at = core.ingest.clock().unwrap_or_else(host_now);
-            core.brain.controller.approve(id, &act.who, &act.why, at).map_err(|e| Fault::conflict(e.to_string(), "GET /api/v1/recommendations shows the newest"))?;
+            core.brain
+                .controller
+                .approve(id, &act.who, &act.why, at)
+                .map_err(|e| Fault::conflict(e.to_string(), "GET /api/v1/recommendations shows the newest"))?;
             let record = serde_json::json!({"at": at, "site": s.id(), "approve": id, "who": act.who, "why": act.why});
             let _ = s.store.put_record("audit", s.id(), at, &format!("{}-approve", at.0), record.to_string().as_bytes());
             drop(core);
@@ -490,7 +578,9 @@ impl Backend for ServiceBackend {
     fn pin(&self, site: &str, act: &PinAct) -> Result<Done, Fault> {
         let actuator = act.actuator.clone();
         match act.value {
-            Some(value) => self.order(site, Order::Pin { actuator, value }, &act.who, &act.why, format!("{} is pinned to {value}", act.actuator)),
+            Some(value) => {
+                self.order(site, Order::Pin { actuator, value }, &act.who, &act.why, format!("{} is pinned to {value}", act.actuator))
+            }
             None => self.order(site, Order::Unpin { actuator }, &act.who, &act.why, format!("{} is free again", act.actuator)),
         }
     }
@@ -561,7 +651,12 @@ impl Backend for ServiceBackend {
         for s in &self.sites {
             let state = link(&s.link.borrow());
             if state.state != "up" {
-                why_not.push(format!("{}: broker {}{}", s.id(), state.state, if state.why.is_empty() { String::new() } else { format!(": {}", state.why) }));
+                why_not.push(format!(
+                    "{}: broker {}{}",
+                    s.id(),
+                    state.state,
+                    if state.why.is_empty() { String::new() } else { format!(": {}", state.why) }
+                ));
             }
             let trouble = s.trouble();
             if !trouble.is_empty() {

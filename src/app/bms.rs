@@ -149,7 +149,11 @@ impl SimulatedBms {
         let account = &mut self.account;
         let mut counted = |job: &Job, at: Timestamp| {
             let hint = rank(job, at);
-            if hint.is_some() { account.hints_used += 1 } else { account.hints_missing += 1 }
+            if hint.is_some() {
+                account.hints_used += 1
+            } else {
+                account.hints_missing += 1
+            }
             hint
         };
         self.hall.advance(&mut Placement::Ranked(&mut counted));
@@ -173,7 +177,9 @@ impl SimulatedBms {
                 }
             } else if let Some(&index) = self.requests.get(&message.topic) {
                 self.hall.request(index, number.unwrap_or(f64::NAN));
-            } else if message.topic.contains(&format!("/{}/", self.hall.spec().site)) && !message.topic.contains("HeartbeatTimestampIntegration") {
+            } else if message.topic.contains(&format!("/{}/", self.hall.spec().site))
+                && !message.topic.contains("HeartbeatTimestampIntegration")
+            {
                 self.account.not_understood += 1;
             }
         }

@@ -124,7 +124,9 @@ impl Brain {
         }
         let bindings = Bindings::resolve(&self.site, catalogue);
         self.findings = bindings.findings.clone();
-        self.meters = (self.site.meters.iter()).map(|m| catalogue.select(&m.select).filter(|p| p.kind == Kind::Power).map(|p| p.id).collect()).collect();
+        self.meters = (self.site.meters.iter())
+            .map(|m| catalogue.select(&m.select).filter(|p| p.kind == Kind::Power).map(|p| p.id).collect())
+            .collect();
         self.racks.clear();
         for (partition, p) in self.site.partitions.iter().enumerate() {
             for point in catalogue.select(&p.racks) {
@@ -175,13 +177,22 @@ impl Brain {
                 .actuators
                 .iter()
                 .enumerate()
-                .map(|(i, a)| [self.controller.asked(i).map_or(f64::NAN, |(v, _)| v), a.in_force.value, a.measured.map_or(f64::NAN, |m| m.value)])
+                .map(|(i, a)| {
+                    [self.controller.asked(i).map_or(f64::NAN, |(v, _)| v), a.in_force.value, a.measured.map_or(f64::NAN, |m| m.value)]
+                })
                 .collect(),
             meters_kw,
         }
     }
 
-    fn tick(&mut self, now: Timestamp, mut view: View, catalogue: &Catalogue, latest: &dyn Fn(PointId) -> Option<Latest>, tally: &Tally) -> Beat {
+    fn tick(
+        &mut self,
+        now: Timestamp,
+        mut view: View,
+        catalogue: &Catalogue,
+        latest: &dyn Fn(PointId) -> Option<Latest>,
+        tally: &Tally,
+    ) -> Beat {
         let row = self.journal.close(now);
         if let Some(row) = &row {
             self.remember(row);

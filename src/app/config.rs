@@ -181,9 +181,8 @@ impl Config {
         }
         if let Some(file) = &self.mqtt.password_file {
             let file = self.path.parent().unwrap_or(Path::new(".")).join(file);
-            let text = std::fs::read_to_string(&file).map_err(|e| {
-                fail(format!("mqtt.password_file = {:?}", file.display().to_string()), format!("cannot be read: {e}"))
-            })?;
+            let text = std::fs::read_to_string(&file)
+                .map_err(|e| fail(format!("mqtt.password_file = {:?}", file.display().to_string()), format!("cannot be read: {e}")))?;
             return Ok(Some(text.lines().next().unwrap_or("").to_owned()));
         }
         Ok(None)
@@ -200,10 +199,9 @@ fn default_models_dir(base: &Path) -> PathBuf {
 /// Reads `--listen`: `ADDRESS:PORT`; port 0 = any free one.
 pub fn parse_listen(text: &str) -> Result<std::net::SocketAddr, String> {
     use std::net::ToSocketAddrs;
-    text.to_socket_addrs()
-        .ok()
-        .and_then(|mut a| a.next())
-        .ok_or_else(|| format!("{text:?} is not an address with a port; for example --listen 127.0.0.1:8080, or :0 as port for any free one"))
+    text.to_socket_addrs().ok().and_then(|mut a| a.next()).ok_or_else(|| {
+        format!("{text:?} is not an address with a port; for example --listen 127.0.0.1:8080, or :0 as port for any free one")
+    })
 }
 
 #[cfg(test)]

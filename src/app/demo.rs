@@ -12,7 +12,9 @@ use super::cli::DemoArgs;
 use super::config::{Config, Overrides};
 use super::service::{Service, StartOptions, listen, runtime, shutdown_signal};
 use crate::plant::twin::TwinSpec;
-use crate::report::{Account, Band, DemoResult, LimitLine, LoadTrace, Margin, RunReport, SeedRow, SetpointTrace, SiteResult, Trace, Traffic};
+use crate::report::{
+    Account, Band, DemoResult, LimitLine, LoadTrace, Margin, RunReport, SeedRow, SetpointTrace, SiteResult, Trace, Traffic,
+};
 use crate::report::{run_page, table};
 use crate::signal::jobs::{Job, JobStream, Offer};
 use crate::signal::load::LoadSeries;
@@ -65,8 +67,11 @@ pub fn run(args: DemoArgs) -> Result<(), String> {
     if !sensors.join(SITES[0]).is_dir() {
         return Err("sensors/bsc-hq is not here: start the demo in the repository's folder".into());
     }
-    let start = Timestamp::parse(&args.start).ok_or_else(|| format!("--start {:?}: give a date or an instant, such as 2026-07-14T00:00:00Z", args.start))?;
-    let span = Span::parse(&args.span).filter(|s| *s >= Span::hours(2)).ok_or_else(|| format!("--span {:?}: give at least 2h, such as 2d or 14h", args.span))?;
+    let start = Timestamp::parse(&args.start)
+        .ok_or_else(|| format!("--start {:?}: give a date or an instant, such as 2026-07-14T00:00:00Z", args.start))?;
+    let span = Span::parse(&args.span)
+        .filter(|s| *s >= Span::hours(2))
+        .ok_or_else(|| format!("--span {:?}: give at least 2h, such as 2d or 14h", args.span))?;
     let load = args.load.as_deref().map(LoadSeries::load).transpose().map_err(|e| e.to_string())?.map(Arc::new);
     let weather = args.weather.as_deref().map(WeatherSeries::load_tmy3).transpose().map_err(|e| e.to_string())?.map(Arc::new);
     let broker = EmbeddedBroker::start()?;
@@ -115,7 +120,8 @@ pub fn run(args: DemoArgs) -> Result<(), String> {
         let json = serde_json::to_value(&result).map_err(|e| e.to_string())?;
         if let Some(path) = &args.json {
             let text = serde_json::to_string_pretty(&json).map_err(|e| e.to_string())?;
-            std::fs::write(path, text + "\n").map_err(|e| format!("{}: cannot be written: {e}; give another with --json", path.display()))?;
+            std::fs::write(path, text + "\n")
+                .map_err(|e| format!("{}: cannot be written: {e}; give another with --json", path.display()))?;
         }
         let out = args.report.clone().unwrap_or_else(|| args.data_dir.join("report"));
         let reports = runs.iter().map(|r| report_of(&service, r, &result, &title(&args))).collect::<Vec<_>>();
@@ -136,12 +142,25 @@ pub fn run(args: DemoArgs) -> Result<(), String> {
 }
 
 fn title(args: &DemoArgs) -> String {
-    let load = args.load.as_ref().map_or("simulated jobs".to_owned(), |p| format!("measured heat of {}", p.file_name().unwrap_or_default().to_string_lossy()));
-    let weather = args.weather.as_ref().map_or("synthetic July weather".to_owned(), |p| format!("weather of {}", p.file_name().unwrap_or_default().to_string_lossy()));
+    let load = args
+        .load
+        .as_ref()
+        .map_or("simulated jobs".to_owned(), |p| format!("measured heat of {}", p.file_name().unwrap_or_default().to_string_lossy()));
+    let weather = args
+        .weather
+        .as_ref()
+        .map_or("synthetic July weather".to_owned(), |p| format!("weather of {}", p.file_name().unwrap_or_default().to_string_lossy()));
     format!("{}, seed {}, {load}, {weather}", args.span, args.seed)
 }
 
-fn worlds(args: &DemoArgs, seed: u64, start: Timestamp, span: Span, load: Option<&Arc<LoadSeries>>, weather: Option<&Arc<WeatherSeries>>) -> Result<Vec<World>, String> {
+fn worlds(
+    args: &DemoArgs,
+    seed: u64,
+    start: Timestamp,
+    span: Span,
+    load: Option<&Arc<LoadSeries>>,
+    weather: Option<&Arc<WeatherSeries>>,
+) -> Result<Vec<World>, String> {
     let mut out = Vec::new();
     for (i, folder) in SITES.iter().enumerate() {
         let mut spec = TwinSpec::load(&Path::new("sensors").join(folder).join("twin.toml")).map_err(|e| e.to_string())?;
@@ -157,7 +176,14 @@ fn worlds(args: &DemoArgs, seed: u64, start: Timestamp, span: Span, load: Option
     Ok(out)
 }
 
-fn scenario(spec: &TwinSpec, seed: u64, start: Timestamp, span: Span, load: Option<&Arc<LoadSeries>>, weather: Option<&Arc<WeatherSeries>>) -> Scenario {
+fn scenario(
+    spec: &TwinSpec,
+    seed: u64,
+    start: Timestamp,
+    span: Span,
+    load: Option<&Arc<LoadSeries>>,
+    weather: Option<&Arc<WeatherSeries>>,
+) -> Scenario {
     let work = match load {
         Some(l) => Work::Measured(Arc::clone(l)),
         None => Work::Jobs(Arc::new(JobStream::generate(seed, start, span, Offer { class: spec.job_class, gpus: spec.gpus() }))),
@@ -193,10 +219,12 @@ async fn one_seed(
     show: bool,
 ) -> Result<(Vec<SiteRun>, Service, f64), String> {
     let began = Instant::now();
-    let baselines = tokio::task::block_in_place(|| std::thread::scope(|s| {
-        let handles: Vec<_> = worlds.iter().map(|w| s.spawn(|| run_baseline(w))).collect();
-        handles.into_iter().map(|h| h.join().map_err(|_| "the baseline run stopped".to_owned())).collect::<Result<Vec<_>, _>>()
-    }))?;
+    let baselines = tokio::task::block_in_place(|| {
+        std::thread::scope(|s| {
+            let handles: Vec<_> = worlds.iter().map(|w| s.spawn(|| run_baseline(w))).collect();
+            handles.into_iter().map(|h| h.join().map_err(|_| "the baseline run stopped".to_owned())).collect::<Result<Vec<_>, _>>()
+        })
+    })?;
     let data_dir = args.data_dir.join("demo").join(format!("seed-{seed}"));
     clear(&data_dir)?;
     let overrides = Overrides { broker: Some(broker.url()), data_dir: Some(data_dir), listen: None };
@@ -216,22 +244,36 @@ async fn one_seed(
     }
     bar.set_prefix(seed.to_string());
     let api = format!("http://{}", service.addr);
-    let ran = tokio::task::block_in_place(|| std::thread::scope(|s| {
-        let handles: Vec<_> = worlds.iter().map(|w| {
-            let (bar, api) = (bar.clone(), api.clone());
-            s.spawn(move || run_on_bus(w, broker.addr, &api, &bar))
-        }).collect();
-        handles.into_iter().map(|h| h.join().map_err(|_| "a simulated site stopped".to_owned())?).collect::<Result<Vec<_>, String>>()
-    }))?;
+    let ran = tokio::task::block_in_place(|| {
+        std::thread::scope(|s| {
+            let handles: Vec<_> = worlds
+                .iter()
+                .map(|w| {
+                    let (bar, api) = (bar.clone(), api.clone());
+                    s.spawn(move || run_on_bus(w, broker.addr, &api, &bar))
+                })
+                .collect();
+            handles.into_iter().map(|h| h.join().map_err(|_| "a simulated site stopped".to_owned())?).collect::<Result<Vec<_>, String>>()
+        })
+    })?;
     bar.finish_and_clear();
     let simulated_s = worlds.iter().map(|w| w.scenario.length().as_secs_f64()).fold(0.0, f64::max);
     let fast = simulated_s / began.elapsed().as_secs_f64();
     let optima: Vec<Option<crate::sim::hall::Account>> = if args.optimum {
         println!("seed {seed}: searching the optimum with perfect foresight …");
-        tokio::task::block_in_place(|| std::thread::scope(|s| {
-            let handles: Vec<_> = worlds.iter().map(|w| s.spawn(|| optimum::run(Hall::new(Arc::clone(&w.spec), w.scenario.clone()), optimum::Search::default(), None).account)).collect();
-            handles.into_iter().map(|h| h.join().ok()).collect()
-        }))
+        tokio::task::block_in_place(|| {
+            std::thread::scope(|s| {
+                let handles: Vec<_> = worlds
+                    .iter()
+                    .map(|w| {
+                        s.spawn(|| {
+                            optimum::run(Hall::new(Arc::clone(&w.spec), w.scenario.clone()), optimum::Search::default(), None).account
+                        })
+                    })
+                    .collect();
+                handles.into_iter().map(|h| h.join().ok()).collect()
+            })
+        })
     } else {
         vec![None; worlds.len()]
     };
@@ -251,7 +293,10 @@ async fn one_seed(
             readings_refused: count(|s| s.readings_refused.load(Ordering::Relaxed)),
         });
         if bus.late > 0 || bus.not_understood > 0 {
-            println!("{}: {} steps without an echo in time, {} messages not understood by the BMS", world.spec.site, bus.late, bus.not_understood);
+            println!(
+                "{}: {} steps without an echo in time, {} messages not understood by the BMS",
+                world.spec.site, bus.late, bus.not_understood
+            );
         }
         if show {
             println!("{}: {} jobs placed by hint, {} without one", world.spec.site, bus.hints_used, bus.hints_missing);
@@ -371,7 +416,9 @@ fn report_of(service: &Service, run: &SiteRun, result: &DemoResult, title: &str)
     let rows = &brain.journal.rows;
     let trace = |f: &dyn Fn(&super::journal::Row) -> f64| -> Trace { rows.iter().map(|r| (r.at, f(r))).collect() };
     let cell = |v: Option<&[f64; 3]>, k: usize| v.map_or(f64::NAN, |v| v[k]);
-    let unit = |a: &crate::site::Actuator| core.ingest.catalogue().select(&a.in_force).next().map_or_else(String::new, |p| p.kind.unit().to_owned());
+    let unit = |a: &crate::site::Actuator| {
+        core.ingest.catalogue().select(&a.in_force).next().map_or_else(String::new, |p| p.kind.unit().to_owned())
+    };
     let mut limits = Vec::new();
     for (i, l) in site.limits.iter().enumerate().filter(|(_, l)| l.actuator.is_some() && !l.id.ends_with("flow")) {
         for (k, on) in [(1, l.max.is_some()), (2, l.min.is_some())] {

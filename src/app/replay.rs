@@ -17,7 +17,12 @@ pub fn run(args: ReplayArgs) -> Result<(), String> {
     let recording = Recording::load(&args.file).map_err(|e| e.to_string())?;
     let speed = match args.speed.as_str() {
         "max" => f64::INFINITY,
-        s => s.trim_end_matches('x').parse().ok().filter(|v: &f64| *v > 0.0).ok_or_else(|| format!("--speed {s:?}: give a multiple of the recorded pace such as 1 or 10, or `max`"))?,
+        s => s
+            .trim_end_matches('x')
+            .parse()
+            .ok()
+            .filter(|v: &f64| *v > 0.0)
+            .ok_or_else(|| format!("--speed {s:?}: give a multiple of the recorded pace such as 1 or 10, or `max`"))?,
     };
     let start = match &args.start {
         Some(text) => Timestamp::parse(text).ok_or_else(|| format!("--start {text:?}: give an instant such as 2026-07-14T00:00:00Z"))?,
@@ -64,8 +69,14 @@ async fn publish(broker: &BrokerAddress, recording: &Recording, start: Timestamp
                 Ok(Event::Incoming(Packet::PubAck(_))) => acknowledged += 1,
                 Ok(Event::Outgoing(Outgoing::Disconnect)) => break,
                 Ok(_) => {}
-                Err(e) if connected => return Err(format!("the connection to {broker} was lost after {acknowledged} of {total} messages: {e}")),
-                Err(e) => return Err(format!("cannot reach the broker {broker}: {e}; check --broker, and --user with TRAMUNTANA_PASSWORD where it asks who you are")),
+                Err(e) if connected => {
+                    return Err(format!("the connection to {broker} was lost after {acknowledged} of {total} messages: {e}"));
+                }
+                Err(e) => {
+                    return Err(format!(
+                        "cannot reach the broker {broker}: {e}; check --broker, and --user with TRAMUNTANA_PASSWORD where it asks who you are"
+                    ));
+                }
             }
         }
         Ok(())

@@ -169,7 +169,11 @@ impl Service {
     }
 }
 
-fn serve_http(listener: std::net::TcpListener, backend: Arc<ServiceBackend>, mut stopped: watch::Receiver<bool>) -> Result<JoinHandle<()>, String> {
+fn serve_http(
+    listener: std::net::TcpListener,
+    backend: Arc<ServiceBackend>,
+    mut stopped: watch::Receiver<bool>,
+) -> Result<JoinHandle<()>, String> {
     listener.set_nonblocking(true).map_err(|e| e.to_string())?;
     let listener = tokio::net::TcpListener::from_std(listener).map_err(|e| e.to_string())?;
     let router = crate::api::router(backend);
@@ -207,8 +211,11 @@ async fn seal_days(sites: Vec<Arc<SiteShared>>, store: Arc<dyn Store>, hot_days:
 
 /// Takes the address of page and API, or says which flag to change.
 pub fn listen(addr: SocketAddr) -> Result<std::net::TcpListener, String> {
-    std::net::TcpListener::bind(addr)
-        .map_err(|e| format!("cannot listen on {addr}: {e}; another program may have the port: give another address with --listen, port 0 for any free one"))
+    std::net::TcpListener::bind(addr).map_err(|e| {
+        format!(
+            "cannot listen on {addr}: {e}; another program may have the port: give another address with --listen, port 0 for any free one"
+        )
+    })
 }
 
 /// A runtime for the service: two workers are enough, `block_in_place` needs more than one.

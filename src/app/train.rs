@@ -64,7 +64,14 @@ pub fn train(args: IdentifyArgs) -> Result<(), String> {
         let out = model.save(&args.out, &data).map_err(|e| e.to_string())?;
         println!("{}:", out.display());
         for row in model.score() {
-            println!("  {:>8} {:<12} MAE {:>7.1} kW  coverage 80 % band {:>5.1} %{}", row.horizon.to_string(), row.model, row.mae, 100.0 * row.coverage80, if row.chosen { "  in force" } else { "" });
+            println!(
+                "  {:>8} {:<12} MAE {:>7.1} kW  coverage 80 % band {:>5.1} %{}",
+                row.horizon.to_string(),
+                row.model,
+                row.mae,
+                100.0 * row.coverage80,
+                if row.chosen { "  in force" } else { "" }
+            );
         }
     }
     Ok(())

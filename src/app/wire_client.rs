@@ -41,7 +41,12 @@ impl WireClient {
         let stream = TcpStream::connect_timeout(&broker, PATIENCE).map_err(|e| fail(e.to_string()))?;
         stream.set_nodelay(true).map_err(|e| fail(e.to_string()))?;
         stream.set_write_timeout(Some(PATIENCE)).map_err(|e| fail(e.to_string()))?;
-        let mut client = WireClient { stream, out: BytesMut::with_capacity(1 << 18), inbox: BytesMut::with_capacity(1 << 16), last_write: Instant::now() };
+        let mut client = WireClient {
+            stream,
+            out: BytesMut::with_capacity(1 << 18),
+            inbox: BytesMut::with_capacity(1 << 16),
+            last_write: Instant::now(),
+        };
         let mut hello = Connect::new(client_id);
         hello.keep_alive = 60;
         hello.write(&mut client.out).map_err(|e| fail(e.to_string()))?;

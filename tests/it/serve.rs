@@ -1,1 +1,207 @@
-//! Integration tests of `serve`.
+//! Integration tests of `serve`, `check` and `replay` against a real Mosquitto.
+//!
+//! They say SKIPPED where Mosquitto or the shared data are missing. Each test brings its own broker on a free port and
+//! ends what it started.
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const EXEMPLAR: &str = "../shared/data/dsx/exemplar.csv";
+
+/// A child process that ends with the test.
+struct Kept(Child);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn scratch(name: &str) -> PathBuf {
+    let dir = std::env::temp_dir().join(format!("tramuntana-{name}-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).expect("a scratch folder");
+    dir
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port()
+}
+
+/// Mosquitto on a port; `None` where it is not installed.
+fn mosquitto(dir: &Path, port: u16, more: &str) -> Option<Kept> {
+    let program = ["/usr/sbin/mosquitto", "/usr/bin/mosquitto", "/usr/local/sbin/mosquitto"].into_iter().find(|p| Path::new(p).exists());
+    let Some(program) = program else {
+        println!("SKIPPED: mosquitto is not installed");
+        return None;
+    };
+    let conf = dir.join(format!("mosquitto-{port}.conf"));
+    let text = format!("listener {port} 127.0.0.1\nmax_queued_messages 0\npersistence false\nlog_dest none\n{more}\n");
+    std::fs::write(&conf, text).expect("written");
+    let child = Command::new(program).arg("-c").arg(&conf).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("mosquitto starts");
+    wait("mosquitto", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    Some(Kept(child))
+}
+
+fn wait(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while !done() {
+        assert!(Instant::now() < end, "waited 30 s for {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn command(args: &[&str]) -> Command {
+    let mut c = Command::new(env!("CARGO_BIN_EXE_tramuntana"));
+    c.args(args).current_dir(env!("CARGO_MANIFEST_DIR")).env("NO_COLOR", "1");
+    c
+}
+
+struct Service {
+    child: Kept,
+    api: String,
+}
+
+fn serve(broker: &str, data: &Path) -> Service {
+    let port = free_port();
+    let listen = format!("127.0.0.1:{port}");
+    let data = data.to_string_lossy();
+    let child = command(&["serve", "--config", "tramuntana.toml", "--broker", broker, "--data-dir", &data, "--listen", &listen])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("serve starts");
+    let api = format!("http://{listen}");
+    wait("the API", || get(&format!("{api}/api/v1/health")).is_some());
+    Service { child: Kept(child), api }
+}
+
+fn get(url: &str) -> Option<Value> {
+    ureq::get(url).call().ok()?.body_mut().read_json().ok()
+}
+
+fn site(api: &str, id: &str) -> Value {
+    let all = get(&format!("{api}/api/v1/sites")).unwrap_or_default();
+    let rows = all.as_array().cloned().or_else(|| all["sites"].as_array().cloned()).unwrap_or_default();
+    rows.into_iter().find(|s| s["id"] == id).unwrap_or_default()
+}
+
+/// All points of a site, page by page.
+fn points(api: &str, id: &str) -> Vec<Value> {
+    let mut all = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let page = get(&format!("{api}/api/v1/points?site={id}&limit=100{cursor}")).expect("a page");
+        all.extend(page["points"].as_array().cloned().unwrap_or_default());
+        match page["next"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return all,
+        }
+    }
+}
+
+#[test]
+fn nvidias_pod_is_taken_in_whole_and_survives_a_kill() {
+    if !Path::new(env!("CARGO_MANIFEST_DIR")).join(EXEMPLAR).exists() {
+        println!("SKIPPED: ../shared/data not present");
+        return;
+    }
+    let dir = scratch("exemplar");
+    let port = free_port();
+    let Some(broker) = mosquitto(&dir, port, "allow_anonymous true") else { return };
+    let url = format!("mqtt://127.0.0.1:{port}");
+    let data = dir.join("data");
+    let service = serve(&url, &data);
+    wait("the link", || site(&service.api, "dsx-exemplar")["link"]["state"] == "up");
+    let out = command(&["replay", EXEMPLAR, "--broker", &url, "--speed", "max"]).output().expect("replay runs");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    assert!(String::from_utf8_lossy(&out.stdout).contains("4711 messages"), "{}", String::from_utf8_lossy(&out.stdout));
+    wait("4,545 values", || site(&service.api, "dsx-exemplar")["readings_in"] == 4545);
+    let state = site(&service.api, "dsx-exemplar");
+    assert_eq!((&state["points"], &state["readings_refused"]), (&Value::from(166), &Value::from(0)));
+    let rows = points(&service.api, "dsx-exemplar");
+    assert_eq!(rows.len(), 166);
+    let meter = rows.iter().find(|p| p["object_type"] == "PowerMeter" && p["point_type"] == "ActivePower").expect("a power meter");
+    assert_eq!(meter["unit"], "kW");
+    assert!(
+        meter["serves_id"].as_array().is_some_and(|s| s.len() == 6) && meter["last_value"].is_number() && meter["quality"] == "good",
+        "{meter}"
+    );
+    let metrics = ureq::get(&format!("{}/metrics", service.api)).call().expect("metrics").body_mut().read_to_string().expect("text");
+    assert!(metrics.contains("tramuntana_readings_stored_total") && metrics.ends_with("# EOF\n"));
+
+    // SIGKILL, then the same directory: everything that was stored is there.
+    let history = |api: &str| {
+        let (id, to) = (&meter["id"], meter["last_at"].as_i64().unwrap_or(0) + 60_000);
+        get(&format!("{api}/api/v1/series?site=dsx-exemplar&point={id}&from={}&to={to}&step=10s", to - 300_000)).expect("a series")
+    };
+    let count = |v: &Value| v["rows"].as_array().map_or(0, |r| r.iter().map(|b| b["count"].as_u64().unwrap_or(0)).sum::<u64>());
+    let before = count(&history(&service.api));
+    assert!(before > 10, "{before} readings of the meter");
+    drop(service.child);
+    let again = serve(&url, &data);
+    assert_eq!(count(&history(&again.api)), before);
+    assert_eq!(points(&again.api, "dsx-exemplar").len(), 166);
+    drop(again);
+
+    // A broker that goes away and comes back.
+    let service = serve(&url, &data);
+    wait("the link", || site(&service.api, "bsc-hq")["link"]["state"] == "up");
+    drop(broker);
+    wait("the loss", || site(&service.api, "bsc-hq")["link"]["state"] == "down");
+    let health = ureq::get(&format!("{}/api/v1/health", service.api))
+        .config()
+        .http_status_as_error(false)
+        .build()
+        .call()
+        .expect("an answer")
+        .body_mut()
+        .read_to_string()
+        .expect("text");
+    assert!(health.contains("bsc-hq"), "{health}");
+    let Some(_broker) = mosquitto(&dir, port, "allow_anonymous true") else { return };
+    wait("the return", || site(&service.api, "bsc-hq")["link"]["state"] == "up");
+    drop(service);
+    std::fs::remove_dir_all(&dir).expect("scratch goes");
+}
+
+#[test]
+fn check_names_the_thing_and_the_way_out() {
+    let check = |args: &[&str]| {
+        let out = command(&[&["check"], args].concat()).output().expect("check runs");
+        (out.status.success(), format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr)))
+    };
+    let (ok, text) = check(&["--config", "tramuntana.toml", "--offline"]);
+    assert!(ok && text.contains("all good") && text.contains("site torre-girona"), "{text}");
+
+    let nobody = format!("mqtt://127.0.0.1:{}", free_port());
+    let (ok, text) = check(&["--config", "tramuntana.toml", "--broker", &nobody]);
+    assert!(!ok && text.contains(&nobody), "{text}");
+
+    let (ok, text) = check(&["--config", "no-such.toml"]);
+    assert!(!ok && text.contains("no-such.toml") && text.contains("--config"), "{text}");
+
+    let dir = scratch("check");
+    let bad = dir.join("bad.toml");
+    std::fs::write(&bad, "format = 1\nbroker = \"mqtt://127.0.0.1\"\nsites = [\"none/site.toml\"]\n").expect("written");
+    let (ok, text) = check(&["--config", &bad.to_string_lossy()]);
+    assert!(!ok && text.contains("none/site.toml"), "{text}");
+
+    let port = free_port();
+    let users = dir.join("users");
+    let made = Command::new("mosquitto_passwd").args(["-b", "-c", &users.to_string_lossy(), "plant", "right"]).status();
+    if made.is_ok_and(|s| s.success())
+        && let Some(_broker) = mosquitto(&dir, port, &format!("allow_anonymous false\npassword_file {}\nuser root", users.display()))
+    {
+        let (ok, text) = check(&["--config", "tramuntana.toml", "--broker", &format!("mqtt://plant:wrong@127.0.0.1:{port}")]);
+        assert!(!ok && text.contains("password") && !text.contains("wrong"), "{text}");
+        let (ok, text) = check(&["--config", "tramuntana.toml", "--broker", &format!("mqtt://plant:right@127.0.0.1:{port}")]);
+        assert!(ok && !text.contains("right"), "{text}");
+    } else {
+        println!("SKIPPED: mosquitto_passwd is not installed");
+    }
+    std::fs::remove_dir_all(&dir).expect("scratch goes");
+}
