@@ -121,7 +121,7 @@ pub fn check(view: &View, i: usize, value: f64, memory: &Memory, orders: &Orders
         }
         if moves
             && !hand_back
-            && let Some(why) = rests_on_stale(view, limit, &a.loop_id)
+            && let Some(why) = rests_on_stale(view, limit)
         {
             return Some(why);
         }
@@ -159,8 +159,8 @@ fn breaks_setpoint_limit(view: &View, limit: &Limit, value: f64, now_value: f64)
     None
 }
 
-/// A limited value that is not fresh enough to move by. A value that can already lie beyond its limit blocks as well.
-fn rests_on_stale(view: &View, limit: &Limit, _loop_id: &str) -> Option<String> {
+/// A limited value that is not fresh enough to move by. How near it is to its limit is not judged here: that takes a model.
+fn rests_on_stale(view: &View, limit: &Limit) -> Option<String> {
     let names = std::iter::once(&limit.role).chain(&limit.above);
     for name in names {
         let r = view.role(name);

@@ -231,6 +231,10 @@ impl Controller {
     }
 
     fn observe(&mut self, view: &View, tally: &Tally) {
+        // A site file that was exchanged for one with more actuators must not be met by too short a memory.
+        let n = view.site.actuators.len().max(self.tracks.len());
+        self.tracks.resize_with(n, Track::default);
+        self.memory.resize_with(n, Memory::default);
         for (i, a) in view.site.actuators.iter().enumerate() {
             let (Some(seen), Some(track), Some(memory)) = (view.actuators.get(i), self.tracks.get_mut(i), self.memory.get_mut(i)) else {
                 continue;
@@ -296,7 +300,7 @@ impl Controller {
         let mut s = Start { base: vec![], reach: vec![], fixed: vec![], prior: self.prior.clone() };
         for (i, a) in view.site.actuators.iter().enumerate() {
             let in_force = view.actuators.get(i).map_or(f64::NAN, |v| v.in_force.value);
-            let track = &self.tracks[i.min(self.tracks.len().saturating_sub(1))];
+            let track = &self.tracks[i];
             // What was asked and has come into force, but for the noise of its read-back, is the base.
             let base = track.asked.map(|(_, v)| v).filter(|v| (v - in_force).abs() <= a.step).unwrap_or(in_force);
             let pin = self.orders.pins.get(&a.id).map(|p| p.value);

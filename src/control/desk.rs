@@ -1,7 +1,7 @@
 //! What was asked, what came into force, and when: the memory between ticks.
 //!
 //! Words: a request is *clamped* when the setpoint in force moved but stopped elsewhere, *refused* when it did not move
-//! at all, both after [`SETTLE_TICKS`] ticks; each request value is counted at most once.
+//! at all, both after [`SETTLE_TICKS`] ticks at a standstill; a move is counted at most once until it comes into force.
 //! Invariant: memory is bounded: samples older than the longest slew window are dropped, but for the newest.
 
 use crate::event::{REQUESTS_CLAMPED, REQUESTS_REFUSED, Tally};
@@ -24,7 +24,9 @@ pub struct Track {
     pub asked: Option<(Timestamp, f64)>,
     /// When we last asked for another value than before.
     pub changed_at: Option<Timestamp>,
+    /// In force when the pending move began, and at the tick before.
     from: f64,
+    before: f64,
     ticks: u32,
     judged: bool,
 }
@@ -37,9 +39,14 @@ impl Track {
         let tolerance = 0.5 * a.step.min(0.02 * (a.hi - a.lo));
         if !in_force.is_finite() || (in_force - asked).abs() <= tolerance {
             self.ticks = 0;
+            self.judged = false;
+            self.before = in_force;
             return;
         }
-        self.ticks += 1;
+        // While it is still on its way it is late, not stuck.
+        let on_its_way = self.ticks > 0 && (in_force - self.before).abs() > tolerance;
+        self.ticks = if on_its_way { 1 } else { self.ticks + 1 };
+        self.before = in_force;
         if self.ticks >= SETTLE_TICKS && !self.judged {
             self.judged = true;
             let moved = (in_force - self.from).abs() > tolerance;
@@ -54,9 +61,14 @@ impl Track {
             if (value - in_force).abs() > 1e-9 || self.asked.is_some() {
                 self.changed_at = Some(now);
             }
-            self.from = in_force;
-            self.ticks = 0;
-            self.judged = false;
+            // A request that follows one which is still pending in the same direction is judged with it.
+            let pending = self.ticks > 0 && self.asked.is_some_and(|(_, v)| (v > self.from) == (value > self.from));
+            if !pending {
+                self.from = in_force;
+                self.before = in_force;
+                self.ticks = 0;
+                self.judged = false;
+            }
         }
         self.asked = Some((now, value));
         self.push(now, value);
