@@ -8,7 +8,7 @@
 //! 3  control                            view -> mode -> plan -> check -> explain; no I/O, no clock, no polars
 //! 2  plant  forecast  ingest  store     twin and identified model | load models | MQTT bytes -> readings | time series
 //! 1  site  reading  signal              catalogue and site file | Reading, Quality | weather, load, jobs
-//! 0  units  time  event                 quantities | Timestamp, Span | one named event = one counter
+//! 0  units  time  event  id             quantities | Timestamp, Span | one named event = one counter | identities
 //! ```
 //!
 //! Invariants that hold everywhere: below `app` nothing reads a clock, makes a seed or spawns a task; no request
@@ -16,6 +16,7 @@
 //! is marked; the same seed gives the same bytes.
 
 pub mod event;
+pub mod id;
 pub mod time;
 pub mod units;
 

@@ -3,13 +3,9 @@
 //! Words: a *reading* is (point, source timestamp, canonical value, quality). *Quality* is a set of marks; an empty set
 //! means good. A mark never deletes a value: the value is kept as evidence.
 
+pub use crate::id::PointId;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
-
-/// Index of a point in its site's catalogue. Stable within a data directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct PointId(pub u32);
 
 /// Marks on a reading. Empty = good.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

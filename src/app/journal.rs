@@ -134,11 +134,9 @@ impl Journal {
     fn integrate(&mut self, row: &Row, span: Span) {
         let h = span.as_hours_f64();
         let day = row.at.day_start();
-        if !self.days.contains_key(&day) {
-            self.days.insert(day, Energy { from: row.at, to: row.at, ..Energy::default() });
-            while self.days.len() > DAYS_MAX {
-                self.days.pop_first();
-            }
+        self.days.entry(day).or_insert(Energy { from: row.at, to: row.at, ..Energy::default() });
+        while self.days.len() > DAYS_MAX {
+            self.days.pop_first();
         }
         if !(row.it_kw.is_finite() && row.cooling_kw.is_finite()) {
             return;

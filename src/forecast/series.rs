@@ -95,7 +95,7 @@ impl Series {
         let extra = self.values.len().saturating_sub(keep.max(1));
         if extra > 0 {
             self.values.drain(..extra);
-            self.start = self.start + Span(self.step.0 * extra as i64);
+            self.start += Span(self.step.0 * extra as i64);
         }
     }
 }

@@ -65,11 +65,11 @@ mod tests {
     #[test]
     fn hints_become_lists_and_weights_and_end() {
         let h = hints();
-        assert_eq!(ranked_racks(&[h.clone()], "s", "training", Timestamp(1)), ["r2", "r1"]);
+        assert_eq!(ranked_racks(std::slice::from_ref(&h), "s", "training", Timestamp(1)), ["r2", "r1"]);
         let lines = slurm_weights(&h, Timestamp(1));
         assert!(lines[1].starts_with("scontrol update NodeName=r2 Weight=100 "), "{}", lines[1]);
         assert!(lines[2].contains("NodeName=r1 Weight=300 ") && lines[3].contains("NodeName=fullrm Weight=500 "));
-        assert!(ranked_racks(&[h.clone()], "s", "training", h.valid_until).is_empty());
+        assert!(ranked_racks(std::slice::from_ref(&h), "s", "training", h.valid_until).is_empty());
         assert_eq!(slurm_weights(&h, h.valid_until).len(), 1);
     }
 }

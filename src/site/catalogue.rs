@@ -1,7 +1,7 @@
 //! The numbered points of one site.
 
 use super::{Point, Selector};
-use crate::reading::PointId;
+use crate::id::PointId;
 use std::collections::HashMap;
 
 /// Points that one site may have. A publisher that invents topics without end is refused beyond it.

@@ -1,6 +1,6 @@
 //! One point as its metadata describes it.
 
-use crate::reading::PointId;
+use crate::id::PointId;
 use crate::units::{Kind, Unit};
 use serde::{Deserialize, Serialize};
 

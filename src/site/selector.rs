@@ -52,7 +52,7 @@ impl Selector {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reading::PointId;
+    use crate::id::PointId;
     use crate::units::Kind;
 
     fn point() -> Point {

@@ -368,7 +368,6 @@ fn modes_kick_out_approval_and_leaving() {
     assert!(t.requests.iter().all(|r| (r.value - at[r.actuator]).abs() < 1e-9), "guarded renews and moves nothing");
     let events = c.order(Order::Leave, "operator", "maintenance", now(5), &tally).expect("an order");
     assert_eq!((events[0].to.as_str(), events[0].who.as_str()), ("fail-safe", "operator"));
-    let mut c = c;
     for k in 5..40 {
         let mut v = view(now(k), at, 800.0, 19.0, 12.0);
         v.drifted = false;

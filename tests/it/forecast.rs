@@ -6,7 +6,7 @@ use tramuntana::forecast::{FeatureRow, ForecastError, Forecaster, Series, Spec, 
 use tramuntana::time::{Span, Timestamp};
 
 const STEP: Span = Span::minutes(5);
-const START: Timestamp = Timestamp(1_784_000_100_000 - 1_784_000_100_000 % 300_000);
+const START: Timestamp = Timestamp(1_784_000_100_000);
 
 /// Noise with a fixed recipe, −1…1.
 fn noise(k: u64) -> f64 {

@@ -99,7 +99,7 @@ fn digest(site: &str, seed: u64) -> String {
     let mut sensed = Vec::new();
     let mut steps = 0_u32;
     while !hall.done() {
-        if steps % 30 == 0 {
+        if steps.is_multiple_of(30) {
             hall.sense(&mut sensed);
             for s in &sensed {
                 hash.update(&s.value.to_bits().to_le_bytes());

@@ -231,7 +231,7 @@ fn kill_nine_loses_nothing_that_was_acknowledged() {
         assert!(there == expected, "round {round}: something is missing or there twice");
         assert!(there.len() as u64 >= acknowledged, "round {round}: {acknowledged} acknowledged, {} there", there.len());
         assert!(there.len() as u64 > total);
-        assert!(there.len() % BATCH == 0, "a batch is whole or absent");
+        assert!(there.len().is_multiple_of(BATCH), "a batch is whole or absent");
         total = there.len() as u64;
     }
 }

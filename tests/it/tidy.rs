@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Floor of each module, as `src/lib.rs` draws them.
 const FLOORS: [(u8, &[&str]); 6] = [
-    (0, &["units", "time", "event"]),
+    (0, &["units", "time", "event", "id"]),
     (1, &["site", "reading", "signal"]),
     (2, &["plant", "forecast", "ingest", "store"]),
     (3, &["control"]),
