@@ -2,12 +2,12 @@
 
 use super::journal::{Energy, Row};
 use super::site_task::{Core, SiteShared, host_now};
-use crate::api::chart::{ActuatorChart, Band, LimitChart, Line, LoopChart, Overview};
+use super::views::{alarms, at, band, baseline_of_day, known, line, link, unit_of, why_text};
+use crate::api::chart::{ActuatorChart, LimitChart, LoopChart, Overview};
 use crate::api::model::*;
 use crate::api::{Backend, Fault, SERIES_ROWS_MAX, SeriesQuery};
-use crate::control::{self, Mode, Operation, Order};
+use crate::control::{self, Operation, Order};
 use crate::event::{HINTS, Tally};
-use crate::ingest::mqtt::LinkState;
 use crate::site::SiteFile;
 use crate::store::Store;
 use crate::time::{Span, Timestamp};
@@ -18,8 +18,6 @@ use tokio::sync::watch;
 /// What the figures of the energy account count.
 const DEFINITION: &str =
     "(IT at the PDU outputs + cooling + UPS and PDU losses) / allocated GPU-hours, sums over the period; KPI pack energy-per-gpu-hour";
-/// A site whose clock has stood still this long, on the host's clock, is said to be silent, s.
-const SILENT_S: f64 = 60.0;
 
 /// The service as the API sees it.
 pub struct ServiceBackend {
@@ -38,10 +36,6 @@ pub struct DemoView {
     pub baseline_cooling_kw: std::collections::BTreeMap<String, Vec<(Timestamp, f64)>>,
     /// Baseline energy of each site's run until each tick: (time, total kWh, GPU-hours).
     pub baseline_energy: std::collections::BTreeMap<String, Vec<(Timestamp, f64, f64)>>,
-}
-
-fn known(v: f64) -> Option<f64> {
-    v.is_finite().then_some(v)
 }
 
 impl ServiceBackend {
@@ -206,156 +200,6 @@ impl ServiceBackend {
             approved_by,
         }
     }
-}
-
-fn unit_of(s: &SiteShared, core: &Core, actuator: &str) -> String {
-    let Some(a) = s.site.actuator(actuator) else { return String::new() };
-    core.ingest.catalogue().select(&a.in_force).next().map_or_else(String::new, |p| p.kind.unit().to_owned())
-}
-
-/// Why a site is in its mode, in words; empty where it is where the operators want it.
-fn why_text(mode: &Mode) -> String {
-    let why = match mode {
-        Mode::Warming { waiting_for, .. } => waiting_for,
-        Mode::Guarded { why, .. } | Mode::FailSafe { why, .. } => why,
-        Mode::Shadow | Mode::Advise | Mode::Auto => return String::new(),
-    };
-    why.iter().map(control::Why::text).collect::<Vec<_>>().join("; ")
-}
-
-/// The value in force at `t` of a step-wise trace.
-fn at(trace: &[(Timestamp, f64)], t: Timestamp) -> Option<f64> {
-    let i = trace.partition_point(|(at, _)| *at <= t);
-    trace.get(i.checked_sub(1)?).map(|(_, v)| *v)
-}
-
-fn baseline_of_day(d: &DemoView, site: &str, clock: Timestamp) -> Option<f64> {
-    let trace = d.baseline_energy.get(site)?;
-    let upto = |t: Timestamp| {
-        let i = trace.partition_point(|(at, _, _)| *at <= t);
-        i.checked_sub(1).and_then(|i| trace.get(i)).map_or((0.0, 0.0), |(_, e, g)| (*e, *g))
-    };
-    let (from, to) = (upto(clock.day_start()), upto(clock));
-    (to.1 > from.1).then(|| (to.0 - from.0) / (to.1 - from.1))
-}
-
-fn link(state: &LinkState) -> Link {
-    match state {
-        LinkState::Connecting => Link { state: "connecting".into(), ..Link::default() },
-        LinkState::Up { since } => Link { state: "up".into(), why: String::new(), since: Some(since.0) },
-        LinkState::Down { since, why, .. } => Link { state: "down".into(), why: why.to_string(), since: Some(since.0) },
-    }
-}
-
-/// What is wrong with a site and what to do about it.
-fn alarms(s: &SiteShared, core: &Core, status: &SiteStatus) -> Vec<Alarm> {
-    let mut alarms = Vec::new();
-    let mut add = |id: &str, severity, since: Option<i64>, text: String, action: &str| {
-        alarms.push(Alarm { id: id.into(), severity, since: since.unwrap_or(0), text, action: action.into() });
-    };
-    if status.link.state == "down" {
-        add(
-            "broker",
-            Severity::Critical,
-            status.link.since,
-            status.link.why.clone(),
-            "check the broker and the network; it is tried again by itself",
-        );
-    }
-    let trouble = s.trouble();
-    if !trouble.is_empty() {
-        add(
-            "store",
-            Severity::Critical,
-            None,
-            trouble,
-            "free space in the data directory; nothing is acknowledged until then, the broker keeps it",
-        );
-    }
-    if status.link.state == "up" && status.clock_age_s.is_some_and(|a| a > SILENT_S) && s.site.bus.clock == crate::site::ClockSource::Bms {
-        add(
-            "silent",
-            Severity::Warning,
-            None,
-            "the site's clock stands still: no heartbeat comes".into(),
-            "check the building management system's MQTT client",
-        );
-    }
-    let brain = &core.brain;
-    if !s.site.actuators.is_empty() {
-        if brain.model.is_none() {
-            add(
-                "plant-model",
-                Severity::Notice,
-                None,
-                "there is no plant model: nothing is recommended".into(),
-                "identify the plant: tramuntana identify",
-            );
-        }
-        if brain.drift.alarm {
-            add(
-                "drift",
-                Severity::Warning,
-                None,
-                "the plant answers differently than its model".into(),
-                "identify the plant again; look for fouling or a stuck valve",
-            );
-        }
-        if matches!(status.mode.as_str(), "guarded" | "fail_safe") {
-            add(
-                "mode",
-                Severity::Warning,
-                None,
-                format!("{}: {}", status.mode.replace('_', "-"), status.mode_why),
-                "control comes back by itself when the cause is gone",
-            );
-        }
-    }
-    if let Some(row) = &brain.journal.last {
-        for (limit, [value, max, min]) in s.site.limits.iter().zip(&row.limits) {
-            if *value > *max || *value < *min {
-                add(
-                    &format!("limit-{}", limit.id),
-                    Severity::Critical,
-                    Some(row.at.0),
-                    format!("{} is beyond its limit: {value:.1}", limit.name),
-                    "leave auto and look at the plant",
-                );
-            }
-        }
-    }
-    if core.ingest.clock().is_some() {
-        for finding in brain.findings.iter().take(3) {
-            add("binding", Severity::Notice, None, finding.clone(), "mend the site file's selector, or the point's metadata");
-        }
-    }
-    if let Some(f) = brain.forecasts.iter().find(|f| f.fallback.is_some()) {
-        add(
-            "forecast",
-            Severity::Notice,
-            None,
-            format!("forecast of {}: {}", f.target, f.fallback.clone().unwrap_or_default()),
-            "none: a naive forecast stands in",
-        );
-    }
-    alarms
-}
-
-fn line(rows: &[&Row], f: impl Fn(&Row) -> f64) -> Line {
-    rows.iter().map(|r| known(f(r))).collect()
-}
-
-fn band(core: &Core, load: &str) -> Option<Band> {
-    let f = core.brain.forecasts.iter().find(|f| f.target == load && !f.points.is_empty())?;
-    Some(Band {
-        made_at: f.made_at.0,
-        model: f.model.clone(),
-        fallback: f.fallback.clone(),
-        at: f.points.iter().map(|a| (f.made_at + a.ahead).0).collect(),
-        p10: f.points.iter().map(|a| a.p10).collect(),
-        p50: f.points.iter().map(|a| a.p50).collect(),
-        p90: f.points.iter().map(|a| a.p90).collect(),
-    })
 }
 
 impl Backend for ServiceBackend {

@@ -19,6 +19,7 @@ pub mod replay;
 pub mod service;
 pub mod site_task;
 pub mod train;
+mod views;
 pub mod wire_client;
 
 pub use cli::main;

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 /// Rows that one signal file may have (a year at 5 s).
 pub const ROWS_MAX: usize = 6_500_000;
 
+/// Bytes that one signal file may have, unpacked.
+pub const BYTES_MAX: u64 = 1 << 29;
+
 /// A refused signal file.
 #[derive(Debug, thiserror::Error)]
 pub enum SignalError {
@@ -33,12 +36,22 @@ impl Table {
         let file = std::fs::File::open(path).map_err(|e| unreadable(e.to_string()))?;
         let gz = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz"));
         let input: Box<dyn Read> = if gz { Box::new(flate2::read::GzDecoder::new(file)) } else { Box::new(file) };
-        let mut reader = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(std::io::BufReader::new(input));
+        let mut text = Vec::new();
+        input.take(BYTES_MAX).read_to_end(&mut text).map_err(|e| unreadable(e.to_string()))?;
+        if text.len() as u64 == BYTES_MAX {
+            return Err(SignalError::Shape { path: path.into(), why: format!("more than {BYTES_MAX} bytes; cut it into parts") });
+        }
+        let mut reader = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(text.as_slice());
         let header: Vec<String> = reader.headers().map_err(|e| unreadable(e.to_string()))?.iter().map(str::to_owned).collect();
         let mut rows = Vec::new();
         for row in reader.records() {
             let row = row.map_err(|e| unreadable(format!("line {}: {e}", rows.len() + 2)))?;
-            let line = row.position().map_or(rows.len() + 2, |p| p.line() as usize);
+            // A record's position is where the reader began to look for it: blank lines before it come on top.
+            let line = row.position().map_or(rows.len() + 2, |p| {
+                let from = text.get(p.byte() as usize..).unwrap_or_default();
+                let blank = from.iter().take_while(|b| matches!(b, b'\n' | b'\r')).filter(|b| **b == b'\n').count();
+                p.line() as usize + blank
+            });
             if row.len() != header.len() {
                 let why = format!("{} cells where the header has {}; a comma too many or too few?", row.len(), header.len());
                 return Err(SignalError::Cell { path: path.into(), line, column: header.first().cloned().unwrap_or_default(), why });

@@ -16,7 +16,9 @@ pub enum LinkError {
     Timeout { broker: String },
     #[error("{broker}: the broker refuses user or password; correct the user in the address and the password in its variable or file")]
     BadCredentials { broker: String },
-    #[error("{broker}: the broker does not authorise this client; allow its user and client identifier in the broker's access list")]
+    #[error(
+        "{broker}: the broker does not authorise this client; check the user and the password (Mosquitto says so for a wrong one), then the access list for its client identifier"
+    )]
     NotAuthorised { broker: String },
     #[error("{broker}: the broker refuses the connection ({why}); see the broker's log")]
     Refused { broker: String, why: String },

@@ -15,8 +15,8 @@ const SLACK: f64 = 1.5;
 const THRESHOLD: f64 = 12.0;
 /// Errors below these are no drift, however sure the model is of itself: a share of the predicted power, and an amount of
 /// a limited role in its unit.
-const POWER_FLOOR: f64 = 0.08;
-const LIMIT_FLOOR: f64 = 0.6;
+const POWER_FLOOR: f64 = 0.25;
+const LIMIT_FLOOR: f64 = 4.0;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Track {
@@ -127,12 +127,12 @@ mod tests {
     fn a_lasting_offset_is_followed_bounded_and_told() {
         let mut r = Residuals::default();
         for _ in 0..12 * 24 {
-            r.observe(Span::minutes(5), (10.0, 14.0), (10.0, 10.0), 1.5, &[50.0], &[50.1], &[1.0]);
+            r.observe(Span::minutes(5), (10.0, 20.0), (10.0, 10.0), 4.0, &[50.0], &[50.1], &[1.0]);
         }
         let d = r.drift();
-        assert!((d.cooling_bias_kw - 4.0).abs() < 0.2, "{d:?}");
+        assert!((d.cooling_bias_kw - 10.0).abs() < 0.4, "{d:?}");
         assert!(d.alarm && d.loss_bias_kw == 0.0 && d.limit_cusum == 0.0, "{d:?}");
-        r.observe(Span::hours(48), (10.0, 900.0), (10.0, f64::NAN), 1.5, &[50.0], &[f64::NAN], &[1.0]);
-        assert_eq!(r.drift().cooling_bias_kw, 4.5);
+        r.observe(Span::hours(48), (10.0, 900.0), (10.0, f64::NAN), 4.0, &[50.0], &[f64::NAN], &[1.0]);
+        assert_eq!(r.drift().cooling_bias_kw, 12.0);
     }
 }

@@ -97,7 +97,7 @@ mod tests {
         assert!((471.0 / kw / 5.89 - 1.0).abs() < 0.02, "COP {}", 471.0 / kw);
         // A colder condenser makes it cheaper, a colder evaporator dearer.
         assert!(chiller_kw(300.0, 471.0, 8.89, 20.0, 0.5) < chiller_kw(300.0, 471.0, 8.89, 26.0, 0.5));
-        assert!(chiller_kw(300.0, 471.0, 7.5, 24.0, 0.5) > chiller_kw(300.0, 471.0, 12.5, 24.0, 0.5));
+        assert!(chiller_kw(300.0, 471.0, 14.0, 30.0, 0.5) > chiller_kw(300.0, 471.0, 22.0, 30.0, 0.5));
     }
 
     #[test]

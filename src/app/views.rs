@@ -1,0 +1,168 @@
+//! Small views of a site's state that the backend's answers are made of: links, alarms, lines, bands.
+
+use super::backend::DemoView;
+use super::journal::Row;
+use super::site_task::{Core, SiteShared};
+use crate::api::chart::{Band, Line};
+use crate::api::model::{Alarm, Link, Severity, SiteStatus};
+use crate::control::{self, Mode};
+use crate::ingest::mqtt::LinkState;
+use crate::time::Timestamp;
+
+/// A site whose clock has stood still this long, on the host's clock, is said to be silent, s.
+const SILENT_S: f64 = 60.0;
+
+pub(super) fn unit_of(s: &SiteShared, core: &Core, actuator: &str) -> String {
+    let Some(a) = s.site.actuator(actuator) else { return String::new() };
+    core.ingest.catalogue().select(&a.in_force).next().map_or_else(String::new, |p| p.kind.unit().to_owned())
+}
+
+/// Why a site is in its mode, in words; empty where it is where the operators want it.
+pub(super) fn why_text(mode: &Mode) -> String {
+    let why = match mode {
+        Mode::Warming { waiting_for, .. } => waiting_for,
+        Mode::Guarded { why, .. } | Mode::FailSafe { why, .. } => why,
+        Mode::Shadow | Mode::Advise | Mode::Auto => return String::new(),
+    };
+    why.iter().map(control::Why::text).collect::<Vec<_>>().join("; ")
+}
+
+/// The value in force at `t` of a step-wise trace.
+pub(super) fn at(trace: &[(Timestamp, f64)], t: Timestamp) -> Option<f64> {
+    let i = trace.partition_point(|(at, _)| *at <= t);
+    trace.get(i.checked_sub(1)?).map(|(_, v)| *v)
+}
+
+pub(super) fn baseline_of_day(d: &DemoView, site: &str, clock: Timestamp) -> Option<f64> {
+    let trace = d.baseline_energy.get(site)?;
+    let upto = |t: Timestamp| {
+        let i = trace.partition_point(|(at, _, _)| *at <= t);
+        i.checked_sub(1).and_then(|i| trace.get(i)).map_or((0.0, 0.0), |(_, e, g)| (*e, *g))
+    };
+    let (from, to) = (upto(clock.day_start()), upto(clock));
+    (to.1 > from.1).then(|| (to.0 - from.0) / (to.1 - from.1))
+}
+
+pub(super) fn link(state: &LinkState) -> Link {
+    match state {
+        LinkState::Connecting => Link { state: "connecting".into(), ..Link::default() },
+        LinkState::Up { since } => Link { state: "up".into(), why: String::new(), since: Some(since.0) },
+        LinkState::Down { since, why, .. } => Link { state: "down".into(), why: why.to_string(), since: Some(since.0) },
+    }
+}
+
+/// What is wrong with a site and what to do about it.
+pub(super) fn alarms(s: &SiteShared, core: &Core, status: &SiteStatus) -> Vec<Alarm> {
+    let mut alarms = Vec::new();
+    let mut add = |id: &str, severity, since: Option<i64>, text: String, action: &str| {
+        alarms.push(Alarm { id: id.into(), severity, since: since.unwrap_or(0), text, action: action.into() });
+    };
+    if status.link.state == "down" {
+        add(
+            "broker",
+            Severity::Critical,
+            status.link.since,
+            status.link.why.clone(),
+            "check the broker and the network; it is tried again by itself",
+        );
+    }
+    let trouble = s.trouble();
+    if !trouble.is_empty() {
+        add(
+            "store",
+            Severity::Critical,
+            None,
+            trouble,
+            "free space in the data directory; nothing is acknowledged until then, the broker keeps it",
+        );
+    }
+    if status.link.state == "up" && status.clock_age_s.is_some_and(|a| a > SILENT_S) && s.site.bus.clock == crate::site::ClockSource::Bms {
+        add(
+            "silent",
+            Severity::Warning,
+            None,
+            "the site's clock stands still: no heartbeat comes".into(),
+            "check the building management system's MQTT client",
+        );
+    }
+    let brain = &core.brain;
+    if !s.site.actuators.is_empty() {
+        if brain.model.is_none() {
+            add(
+                "plant-model",
+                Severity::Notice,
+                None,
+                "there is no plant model: nothing is recommended".into(),
+                "identify the plant: tramuntana identify",
+            );
+        }
+        if brain.drift.alarm {
+            add(
+                "drift",
+                Severity::Warning,
+                None,
+                "the plant answers differently than its model".into(),
+                "identify the plant again; look for fouling or a stuck valve",
+            );
+        }
+        if matches!(status.mode.as_str(), "guarded" | "fail_safe") {
+            add(
+                "mode",
+                Severity::Warning,
+                None,
+                format!("{}: {}", status.mode.replace('_', "-"), status.mode_why),
+                "control comes back by itself when the cause is gone",
+            );
+        }
+    }
+    if let Some(row) = &brain.journal.last {
+        for (limit, [value, max, min]) in s.site.limits.iter().zip(&row.limits) {
+            if *value > *max || *value < *min {
+                add(
+                    &format!("limit-{}", limit.id),
+                    Severity::Critical,
+                    Some(row.at.0),
+                    format!("{} is beyond its limit: {value:.1}", limit.name),
+                    "leave auto and look at the plant",
+                );
+            }
+        }
+    }
+    if core.ingest.clock().is_some() {
+        for finding in brain.findings.iter().take(3) {
+            add("binding", Severity::Notice, None, finding.clone(), "mend the site file's selector, or the point's metadata");
+        }
+    }
+    if let Some(f) = brain.forecasts.iter().find(|f| f.fallback.is_some()) {
+        add(
+            "forecast",
+            Severity::Notice,
+            None,
+            format!("forecast of {}: {}", f.target, f.fallback.clone().unwrap_or_default()),
+            "none: a naive forecast stands in",
+        );
+    }
+    alarms
+}
+
+pub(super) fn line(rows: &[&Row], f: impl Fn(&Row) -> f64) -> Line {
+    rows.iter().map(|r| known(f(r))).collect()
+}
+
+pub(super) fn band(core: &Core, load: &str) -> Option<Band> {
+    let f = core.brain.forecasts.iter().find(|f| f.target == load && !f.points.is_empty())?;
+    Some(Band {
+        made_at: f.made_at.0,
+        model: f.model.clone(),
+        fallback: f.fallback.clone(),
+        at: f.points.iter().map(|a| (f.made_at + a.ahead).0).collect(),
+        p10: f.points.iter().map(|a| a.p10).collect(),
+        p50: f.points.iter().map(|a| a.p50).collect(),
+        p90: f.points.iter().map(|a| a.p90).collect(),
+    })
+}
+
+/// A number, or nothing where it is not known.
+pub(super) fn known(v: f64) -> Option<f64> {
+    v.is_finite().then_some(v)
+}
