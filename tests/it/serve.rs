@@ -192,14 +192,14 @@ fn check_names_the_thing_and_the_way_out() {
 
     let port = free_port();
     let users = dir.join("users");
-    let made = Command::new("mosquitto_passwd").args(["-b", "-c", &users.to_string_lossy(), "plant", "right"]).status();
+    let made = Command::new("mosquitto_passwd").args(["-b", "-c", &users.to_string_lossy(), "plant", "garbi"]).status();
     if made.is_ok_and(|s| s.success())
         && let Some(_broker) = mosquitto(&dir, port, &format!("allow_anonymous false\npassword_file {}\nuser root", users.display()))
     {
-        let (ok, text) = check(&["--config", "tramuntana.toml", "--broker", &format!("mqtt://plant:wrong@127.0.0.1:{port}")]);
-        assert!(!ok && text.contains("password") && !text.contains("wrong"), "{text}");
-        let (ok, text) = check(&["--config", "tramuntana.toml", "--broker", &format!("mqtt://plant:right@127.0.0.1:{port}")]);
-        assert!(ok && !text.contains("right"), "{text}");
+        let (ok, text) = check(&["--config", "tramuntana.toml", "--broker", &format!("mqtt://plant:mistral@127.0.0.1:{port}")]);
+        assert!(!ok && text.contains("password") && !text.contains("mistral"), "{text}");
+        let (ok, text) = check(&["--config", "tramuntana.toml", "--broker", &format!("mqtt://plant:garbi@127.0.0.1:{port}")]);
+        assert!(ok && !text.contains("garbi"), "{text}");
     } else {
         println!("SKIPPED: mosquitto_passwd is not installed");
     }
