@@ -49,6 +49,8 @@ pub struct Brain {
     pub hints: Vec<Hints>,
     pub drift: Drift,
     pub findings: Vec<String>,
+    /// The last verdict on the load model, and when it fell.
+    pub model_news: Option<(Timestamp, String)>,
     bindings: Option<Bindings>,
     meters: Vec<Vec<PointId>>,
     racks: Vec<RackPoints>,
@@ -86,6 +88,7 @@ impl Brain {
             hints: Vec::new(),
             drift: Drift::default(),
             findings: Vec::new(),
+            model_news: None,
             bindings: None,
             meters: Vec::new(),
             racks: Vec::new(),
@@ -200,11 +203,10 @@ impl Brain {
         let window = Window {
             loads: self.loads.iter().map(|(name, s)| (name.clone(), s.clone())).collect(),
             weather: Some(WeatherSeries { dry_bulb_c: self.dry_bulb.clone(), wet_bulb_c: self.wet_bulb.clone() }),
+            plans: Vec::new(),
         };
         if let Some(f) = &mut self.forecaster {
-            f.settle(now, &window);
-            self.forecasts = f.predict(now, &window);
-            f.record(&self.forecasts);
+            self.forecasts = f.cycle(now, &window);
         }
         for (i, l) in self.site.loops.iter().enumerate() {
             let Some(f) = self.forecasts.iter().find(|f| f.target == l.load).filter(|f| !f.points.is_empty()) else { continue };
@@ -252,7 +254,9 @@ impl Brain {
     }
 
     fn remember(&mut self, row: &Row) {
-        let keep = (Span::hours(25).0 / self.dry_bulb.step.0.max(1)) as usize + 2;
+        // The weather ahead looks back a day, the forecaster up to a week.
+        let back = self.forecaster.as_ref().map_or(Span::ZERO, Forecaster::window).max(Span::hours(25));
+        let keep = (back.0 / self.dry_bulb.step.0.max(1)) as usize + 2;
         for (i, l) in self.site.loops.iter().enumerate() {
             // Loops may share a load; the last one pushes the same value again.
             if let (Some(series), Some(values)) = (self.loads.get_mut(&l.load), row.loops.get(i)) {

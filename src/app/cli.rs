@@ -24,8 +24,10 @@ enum Command {
     Replay(ReplayArgs),
     /// Identify the plant models of the shipped sites from simulated telemetry and write them under models/
     Identify(IdentifyArgs),
-    /// Train the load forecast models of the shipped sites and write them under models/
-    Train(IdentifyArgs),
+    /// Train the load forecast models of sites, from the store or from simulated days, and write them under models/
+    Train(TrainArgs),
+    /// Forecast one series of a file or of the store and print each model's errors on its last part
+    Backtest(BacktestArgs),
 }
 
 /// Arguments of `demo`.
@@ -122,7 +124,7 @@ pub struct ReplayArgs {
     pub user: Option<String>,
 }
 
-/// Arguments of `identify` and `train`.
+/// Arguments of `identify`.
 #[derive(Clone, Debug, Args)]
 pub struct IdentifyArgs {
     /// The site folder (with site.toml and twin.toml); repeat for several
@@ -136,6 +138,93 @@ pub struct IdentifyArgs {
     pub seed: u64,
 }
 
+/// Arguments of `train`.
+#[derive(Clone, Debug, Args)]
+pub struct TrainArgs {
+    /// Train the sites of this configuration on what its store has; without it, on simulated days of the shipped sites
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// With --config: only these sites (by id); without: folders with site.toml and twin.toml
+    #[arg(long = "site", value_name = "SITE")]
+    pub sites: Vec<String>,
+    /// With --config: where the store is (overrides the file)
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// With --config: how much of the newest data to train on
+    #[arg(long, value_name = "SPAN", default_value = "28d")]
+    pub span: String,
+    /// Where the models go; the configuration's folder, or models/, where absent
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Seed of the trees, and of the simulated days (the demo's own seeds begin at 1)
+    #[arg(long, default_value_t = 9001)]
+    pub seed: u64,
+}
+
+/// Arguments of `backtest`.
+#[derive(Clone, Debug, Args)]
+pub struct BacktestArgs {
+    /// CSV, CSV.gz or Parquet; without it, --site and --point name a series of the store
+    pub file: Option<PathBuf>,
+    /// Column of the time: timestamps, or seconds since --origin
+    #[arg(long, value_name = "COL", default_value = "time")]
+    pub time: String,
+    /// Instant of second 0
+    #[arg(long, value_name = "TIME")]
+    pub origin: Option<String>,
+    /// Column of the load; several (a,b or prefix*) are summed
+    #[arg(long, value_name = "COLS", default_value = "value")]
+    pub target: String,
+    /// Step of the series, e.g. 10min
+    #[arg(long, value_name = "SPAN")]
+    pub step: String,
+    /// Targets before this instant are trained on, those from it on are the test
+    #[arg(long, value_name = "TIME")]
+    pub train_until: String,
+    /// End of the test; the series' where absent
+    #[arg(long, value_name = "TIME")]
+    pub test_until: Option<String>,
+    /// How far ahead, e.g. 20min,1h,6h,24h
+    #[arg(long, value_name = "SPANS", value_delimiter = ',', required = true)]
+    pub horizons: Vec<String>,
+    /// Columns that are known at the origin (weather)
+    #[arg(long, value_name = "COLS", default_value = "")]
+    pub weather: String,
+    /// How far back features look; shorten it for a short series
+    #[arg(long, value_name = "SPAN", default_value = "7d")]
+    pub max_lag: String,
+    /// Which models take part; all where absent
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub models: Vec<String>,
+    /// Time zone of the calendar; timestamps without a zone are read as UTC
+    #[arg(long, value_name = "ZONE", default_value = "UTC")]
+    pub time_zone: String,
+    /// Dates that count as Sundays, YYYY-MM-DD
+    #[arg(long, value_name = "DATES", value_delimiter = ',')]
+    pub holidays: Vec<String>,
+    /// Seed of the trees
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Write the figures as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write the chosen model's predictions as CSV
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Draw fans, calibration, errors and weights into this folder (SVG and PNG)
+    #[arg(long, value_name = "DIR")]
+    pub plots: Option<PathBuf>,
+    /// Site of the store
+    #[arg(long)]
+    pub site: Option<String>,
+    /// Points of the store, by path; several (a,b or prefix*) are summed
+    #[arg(long, value_name = "PATHS")]
+    pub point: Option<String>,
+    /// Where the store is
+    #[arg(long, value_name = "DIR", default_value = "./tramuntana-data")]
+    pub data_dir: PathBuf,
+}
+
 /// Runs the program: reads the command line, runs the command, turns an error into one line on stderr.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -147,6 +236,7 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => super::replay::run(args),
         Command::Identify(args) => super::train::identify(args),
         Command::Train(args) => super::train::train(args),
+        Command::Backtest(args) => super::backtest::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -52,6 +52,22 @@ impl Default for StoreSettings {
     }
 }
 
+/// When load models are trained anew.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ForecastSettings {
+    /// Hours of a site's clock between two trainings; 0 = never.
+    pub retrain_hours: u32,
+    /// Days of the newest data that a model is trained on.
+    pub train_days: u32,
+}
+
+impl Default for ForecastSettings {
+    fn default() -> ForecastSettings {
+        ForecastSettings { retrain_hours: 24, train_days: 28 }
+    }
+}
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Raw {
@@ -68,6 +84,8 @@ struct Raw {
     sites: Vec<PathBuf>,
     #[serde(default)]
     store: StoreSettings,
+    #[serde(default)]
+    forecast: ForecastSettings,
 }
 
 fn default_data_dir() -> PathBuf {
@@ -95,6 +113,7 @@ pub struct Config {
     pub models_dir: PathBuf,
     pub sites: Vec<ConfiguredSite>,
     pub store: StoreSettings,
+    pub forecast: ForecastSettings,
 }
 
 /// What the command line may override.
@@ -138,6 +157,7 @@ impl Config {
                 })
                 .collect::<Result<_, SiteFileError>>()?,
             store: raw.store,
+            forecast: raw.forecast,
         };
         config.check(raw.format).map_err(|(what, why)| ConfigError::Meaning { path: path.clone(), what, why })?;
         Ok(config)

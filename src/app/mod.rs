@@ -6,6 +6,7 @@
 //! that reaches the user names the thing and the way out.
 
 pub mod backend;
+pub mod backtest;
 pub mod bms;
 pub mod brain;
 pub mod broker;
@@ -16,6 +17,7 @@ pub mod demo;
 pub mod journal;
 pub mod log;
 pub mod replay;
+pub mod retrain;
 pub mod service;
 pub mod site_task;
 pub mod train;

@@ -51,7 +51,12 @@ pub fn load_models(config: &Config, site: &ConfiguredSite) -> Models {
         }
     }
     if let Some(name) = &site.file.control.load_model {
-        match Forecaster::load(&config.models_dir, &format!("{name}/1"), Some(&targets(site))) {
+        if let Some(own) = super::retrain::newest(&config.data_dir, name, &targets(site)) {
+            models.load = Some(own);
+            return models;
+        }
+        let version = super::train::versions(&config.models_dir, name).last().copied().unwrap_or(1);
+        match Forecaster::load(&config.models_dir, &format!("{name}/{version}"), Some(&targets(site))) {
             Ok(m) => models.load = Some(m),
             Err(e) => models.findings.push(e.to_string()),
         }
@@ -147,6 +152,7 @@ impl Service {
             tasks.push(tokio::spawn(site_task::run(Arc::clone(&shared), rx, stopped.clone())));
             sites.push(shared);
         }
+        tasks.push(tokio::spawn(super::retrain::run(config.clone(), sites.clone(), Arc::clone(&store), stopped.clone())));
         tasks.push(tokio::spawn(seal_days(sites.clone(), Arc::clone(&store), config.store.hot_days, stopped.clone())));
         let backend = Arc::new(ServiceBackend::new(sites.clone(), Arc::clone(&store), tally, changes));
         let addr = listener.local_addr().map_err(|e| e.to_string())?;

@@ -1,15 +1,19 @@
-//! `identify` and `train`: the models of the shipped sites, from simulated telemetry, bit for bit the same each time.
+//! `identify` and `train`: the models of sites, from simulated telemetry (bit for bit the same each time) or the store.
 
-use super::cli::IdentifyArgs;
-use crate::forecast::{self, Series, WeatherSeries};
+use super::backtest::sum_of_points;
+use super::cli::{IdentifyArgs, TrainArgs};
+use super::config::{Config, ConfiguredSite, Overrides};
+use super::service::targets;
+use crate::forecast::{self, Calendar, Forecaster, Series, Training, WeatherSeries};
 use crate::plant::identified;
 use crate::plant::predict::Predict;
 use crate::plant::twin::TwinSpec;
 use crate::sim::excite;
 use crate::sim::hall::{Hall, Placement};
 use crate::site::SiteFile;
+use crate::store::{Embedded, Store};
 use crate::time::{Span, Timestamp};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Seeds of telemetry that an identification takes.
@@ -46,10 +50,25 @@ pub fn identify(args: IdentifyArgs) -> Result<(), String> {
     Ok(())
 }
 
-/// Writes `models/<site>-load/1` for each site.
-pub fn train(args: IdentifyArgs) -> Result<(), String> {
-    for dir in &args.sites {
-        let (site, spec) = load_site(dir)?;
+/// The calendar of a site.
+pub fn calendar(site: &SiteFile) -> Calendar {
+    Calendar { zone: site.site.time_zone.clone(), holidays: site.site.holidays.clone() }
+}
+
+/// Writes `models/<site>-load/<version>` for each site.
+pub fn train(args: TrainArgs) -> Result<(), String> {
+    match &args.config {
+        Some(config) => train_from_store(&args, config),
+        None => train_on_simulated_days(&args),
+    }
+}
+
+fn train_on_simulated_days(args: &TrainArgs) -> Result<(), String> {
+    let shipped = ["sensors/bsc-hq".to_owned(), "sensors/torre-girona".to_owned()];
+    let sites = if args.sites.is_empty() { &shipped[..] } else { &args.sites[..] };
+    let models = args.out.clone().unwrap_or_else(|| PathBuf::from("models"));
+    for dir in sites {
+        let (site, spec) = load_site(Path::new(dir))?;
         let name = format!("{}-load/1", site.site.id);
         let start = Timestamp::parse("2026-06-01").unwrap_or_default();
         let (load, weather) = simulated_load(&spec, args.seed, start);
@@ -59,22 +78,106 @@ pub fn train(args: IdentifyArgs) -> Result<(), String> {
                 targets.push((l.load.clone(), load.clone()));
             }
         }
-        let model = forecast::train(&name, &targets, Some(&weather), args.seed).map_err(|e| e.to_string())?;
+        let training = Training { calendar: calendar(&site), ..Training::new(&name, &targets, Some(&weather), args.seed) };
+        let model = forecast::train(&training).map_err(|e| e.to_string())?;
         let data = format!("28 simulated days of {} from 2026-06-01, seed {}, step 5 min (tramuntana train)", site.site.id, args.seed);
-        let out = model.save(&args.out, &data).map_err(|e| e.to_string())?;
-        println!("{}:", out.display());
-        for row in model.score() {
-            println!(
-                "  {:>8} {:<12} MAE {:>7.1} kW  coverage 80 % band {:>5.1} %{}",
-                row.horizon.to_string(),
-                row.model,
-                row.mae,
-                100.0 * row.coverage80,
-                if row.chosen { "  in force" } else { "" }
-            );
-        }
+        report(&model.save(&models, &data).map_err(|e| e.to_string())?, &model);
     }
     Ok(())
+}
+
+fn train_from_store(args: &TrainArgs, config: &Path) -> Result<(), String> {
+    let overrides = Overrides { data_dir: args.data_dir.clone(), ..Overrides::default() };
+    let config = Config::load(config, &overrides).map_err(|e| e.to_string())?;
+    let span =
+        Span::parse(&args.span).filter(|s| s.0 > 0).ok_or_else(|| format!("--span {:?} is not a length of time such as 28d", args.span))?;
+    if let Some(odd) = args.sites.iter().find(|id| !config.sites.iter().any(|s| s.file.site.id == **id)) {
+        return Err(format!("--site {odd:?} is not a site of {}", config.path.display()));
+    }
+    let store = Embedded::open(&config.data_dir).map_err(|e| e.to_string())?;
+    let models = args.out.clone().unwrap_or_else(|| config.models_dir.clone());
+    for site in config.sites.iter().filter(|s| args.sites.is_empty() || args.sites.contains(&s.file.site.id)) {
+        let Some(family) = &site.file.control.load_model else {
+            println!("{}: names no load_model, nothing to train", site.file.site.id);
+            continue;
+        };
+        let data = site_series(&store, site, Timestamp(i64::MAX / 2), span)?;
+        let name = format!("{family}/{}", next_version(&models, family));
+        let model = train_site(&name, site, &data, args.seed)?;
+        let about = format!("{} of {} up to {} from the store, step 5 min", args.span, site.file.site.id, model.trained_to());
+        report(&model.save(&models, &about).map_err(|e| e.to_string())?, &model);
+    }
+    Ok(())
+}
+
+/// Loads of a site's loops and its weather, as the store has them.
+pub struct SiteData {
+    pub loads: Vec<(String, Series)>,
+    pub weather: Option<WeatherSeries>,
+}
+
+/// Reads the newest `span` before `until`.
+pub fn site_series(store: &dyn Store, site: &ConfiguredSite, until: Timestamp, span: Span) -> Result<SiteData, String> {
+    let id = &site.file.site.id;
+    let catalogue = store.catalogue(id).map_err(|e| e.to_string())?;
+    let role = |name: &str| -> Option<Result<Series, String>> {
+        let role = site.file.role(name)?;
+        let ids: Vec<_> = catalogue.select(&role.select).map(|p| p.id).collect();
+        (!ids.is_empty()).then(|| sum_of_points(store, id, &ids, Timestamp(0), until, TRAIN_STEP))
+    };
+    let mut loads = Vec::new();
+    for name in targets(site) {
+        loads.push((name.clone(), role(&name).ok_or_else(|| format!("{id}: no point of the store is bound to role {name:?}"))??));
+    }
+    // One grid: from the latest start, and no more than the span, to the earliest end.
+    let start = loads.iter().map(|(_, s)| s.start).max().unwrap_or_default();
+    let end = loads.iter().map(|(_, s)| s.end()).min().unwrap_or_default();
+    let start = start.max(end - span).floor(TRAIN_STEP);
+    let cut = |s: &Series| {
+        let rows = ((end - start).0 / TRAIN_STEP.0).max(0);
+        // The store labels a step by its start; a forecaster's row is known at its end.
+        Series::new(start + TRAIN_STEP, TRAIN_STEP, (0..rows).map(|k| s.at(start + Span(TRAIN_STEP.0 * k))).collect())
+    };
+    let weather = match (role("dry_bulb").transpose()?, role("wet_bulb").transpose()?) {
+        (Some(dry), Some(wet)) => Some(WeatherSeries { dry_bulb_c: cut(&dry), wet_bulb_c: cut(&wet) }),
+        _ => None,
+    };
+    Ok(SiteData { loads: loads.iter().map(|(n, s)| (n.clone(), cut(s))).collect(), weather })
+}
+
+/// Trains a site's forecaster on its data.
+pub fn train_site(name: &str, site: &ConfiguredSite, data: &SiteData, seed: u64) -> Result<Forecaster, String> {
+    let training = Training { calendar: calendar(&site.file), ..Training::new(name, &data.loads, data.weather.as_ref(), seed) };
+    forecast::train(&training).map_err(|e| e.to_string())
+}
+
+/// Numbers of the versions of a model, ascending.
+pub fn versions(models: &Path, family: &str) -> Vec<u64> {
+    let mut found: Vec<u64> = (std::fs::read_dir(models.join(family)).into_iter().flatten().flatten())
+        .filter_map(|e| e.file_name().to_str()?.parse().ok())
+        .collect();
+    found.sort_unstable();
+    found
+}
+
+/// One more than the newest version of a model.
+pub fn next_version(models: &Path, family: &str) -> u64 {
+    versions(models, family).last().map_or(1, |v| v + 1)
+}
+
+fn report(dir: &Path, model: &Forecaster) {
+    println!("{}:", dir.display());
+    for row in model.score() {
+        println!(
+            "  {:>8} {:<14} MAE {:>7.1} kW  coverage of the 80 % band {:>5.1} %, 90 % {:>5.1} %{}",
+            row.horizon.to_string(),
+            row.model,
+            row.mae,
+            100.0 * row.coverage80,
+            100.0 * row.coverage90,
+            if row.chosen { "  in force" } else { "" }
+        );
+    }
 }
 
 /// Rack power of a hall at its fixed setpoints, with its weather, on the training step.

@@ -133,6 +133,11 @@ pub(super) fn alarms(s: &SiteShared, core: &Core, status: &SiteStatus) -> Vec<Al
             add("binding", Severity::Notice, None, finding.clone(), "mend the site file's selector, or the point's metadata");
         }
     }
+    if let (Some((at, news)), Some(now)) = (&brain.model_news, core.ingest.clock())
+        && now - *at < crate::time::Span::hours(24)
+    {
+        add("load-model", Severity::Notice, None, news.clone(), "none: the better of both is in force");
+    }
     if let Some(f) = brain.forecasts.iter().find(|f| f.fallback.is_some()) {
         add(
             "forecast",

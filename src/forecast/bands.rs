@@ -1,85 +1,83 @@
-//! Bands around a point forecast, from errors on rows that the model was not fitted on.
+//! Bands around a point forecast that keep their promise while the plant changes.
 //!
-//! Split conformal prediction (Vovk, Gammerman, Shafer 2005; Lei et al. 2018, doi:10.1080/01621459.2017.1307116): the band's
-//! edges are order statistics of held-out errors, each tail by itself. Load errors drift, so each tail's level is
-//! then adapted as errors come in (ACI: Gibbs & Candès 2021, arXiv:2106.00170):
-//! `level += ADAPT_STEP · (0.1 − miss)`. p50 is the model's own point: a median error of a short block would add its drift.
+//! Conformal prediction that adapts online: each edge is a quantile of the normalised errors that is tracked by its own
+//! misses, `q += η (miss − tail)` (the quantile tracker of conformal PID control: Angelopoulos, Candès & Tibshirani 2023,
+//! arXiv:2307.16895, after ACI: Gibbs & Candès 2021, arXiv:2106.00170). Whatever the errors do, the share of misses goes
+//! to the tail's nominal share. Errors are normalised by how large they lately were, so that a calm night has a narrow
+//! band and the next storm does not break it for long. Outcomes come late by the horizon; so does what is learnt.
 
 use serde::{Deserialize, Serialize};
 
-/// Share of outcomes that each tail should hold.
-pub const TAIL: f64 = 0.1;
-/// Step of the adaptation.
-pub const ADAPT_STEP: f64 = 0.01;
-const GRID: usize = 101;
+/// Nominal share beyond each edge: p5, p10, p90, p95.
+pub const TAILS: [f64; 4] = [0.05, 0.10, 0.10, 0.05];
+/// Step of the trackers, in units of the mean absolute error.
+pub const STEP: f64 = 0.01;
+/// Outcomes until a past error counts half in the scale.
+const SCALE_HALF_LIFE: f64 = 50.0;
 
-/// Held-out errors (`truth − forecast`) as an even grid of quantiles.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Errors {
-    pub count: usize,
-    /// Quantiles at levels 0, 0.01, …, 1; empty without any error.
-    pub quantiles: Vec<f64>,
+/// Edges of the bands, in the unit of the target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Edges {
+    pub p05: f64,
+    pub p10: f64,
+    pub p90: f64,
+    pub p95: f64,
 }
 
-impl Errors {
-    pub fn new(mut errors: Vec<f64>) -> Errors {
-        errors.retain(|e| e.is_finite());
-        errors.sort_by(f64::total_cmp);
-        let n = errors.len();
-        if n == 0 {
-            return Errors::default();
+/// The trackers of one model at one horizon.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Bands {
+    /// Normalised edges, p5 … p95; positive is away from the point.
+    q: [f64; 4],
+    /// Mean absolute error: of all outcomes, and of the recent ones.
+    long: f64,
+    short: f64,
+    pub outcomes: u64,
+}
+
+impl Default for Bands {
+    fn default() -> Bands {
+        // A Laplace law's quantiles in units of its mean absolute error: ln(1 / (2·tail)).
+        Bands { q: TAILS.map(|t| (0.5 / t).ln()), long: 0.0, short: 0.0, outcomes: 0 }
+    }
+}
+
+impl Bands {
+    /// The yardstick at the time of a forecast, in the unit of the target.
+    pub fn scale(&self) -> f64 {
+        0.5 * (self.long + self.short)
+    }
+
+    /// Mean absolute error of the recent outcomes.
+    pub fn recent(&self) -> f64 {
+        self.short
+    }
+
+    /// Edges around a point; `p05 <= p10 <= point <= p90 <= p95`.
+    pub fn edges(&self, point: f64) -> Edges {
+        let s = self.scale();
+        let [a, b, c, d] = self.q.map(|q| q.max(0.0) * s);
+        Edges { p05: point - a.max(b), p10: point - b, p90: point + c, p95: point + d.max(c) }
+    }
+
+    /// Learns from an outcome; `scale` is what [`Bands::scale`] said when the forecast was made.
+    pub fn learn(&mut self, point: f64, scale: f64, truth: f64) {
+        let error = truth - point;
+        if !error.is_finite() {
+            return;
         }
-        let quantiles = (0..GRID)
-            .map(|g| {
-                // The conformal rank: (n + 1) · level, outward, within the sample.
-                let level = g as f64 / (GRID - 1) as f64;
-                let rank = (n + 1) as f64 * level;
-                let rank = if level < 0.5 { rank.floor() } else { rank.ceil() };
-                errors[(rank.max(1.0) as usize).min(n) - 1]
-            })
-            .collect();
-        Errors { count: n, quantiles }
-    }
-
-    /// Error at a level from 0 to 1, between the grid's lines; 0 where nothing is known.
-    pub fn quantile(&self, level: f64) -> f64 {
-        let Some(last) = self.quantiles.len().checked_sub(1) else { return 0.0 };
-        let x = level.clamp(0.0, 1.0) * last as f64;
-        let lo = x.floor() as usize;
-        let hi = (lo + 1).min(last);
-        let part = x - lo as f64;
-        self.quantiles[lo] * (1.0 - part) + self.quantiles[hi] * part
-    }
-}
-
-/// The two tails' levels in force, and how wide the band is stretched beyond the errors that were seen.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Tails {
-    pub low: f64,
-    pub high: f64,
-}
-
-impl Default for Tails {
-    fn default() -> Tails {
-        Tails { low: TAIL, high: TAIL }
-    }
-}
-
-impl Tails {
-    /// Learns from one outcome.
-    pub fn learn(&mut self, p10: f64, p90: f64, truth: f64) {
-        let step = |level: f64, miss: bool| (level + ADAPT_STEP * (TAIL - f64::from(u8::from(miss)))).clamp(-0.5, 0.45);
-        self.low = step(self.low, truth < p10);
-        self.high = step(self.high, truth > p90);
-    }
-
-    /// Offsets of p10 and p90 from the point: never past the point itself. Below level 0 the widest error seen is
-    /// stretched by up to half, where ACI proper would have an endless band.
-    pub fn offsets(&self, errors: &Errors) -> (f64, f64) {
-        let stretch = |level: f64| 1.0 + (-level).max(0.0);
-        let lo = errors.quantile(self.low) * stretch(self.low);
-        let hi = errors.quantile(1.0 - self.high) * stretch(self.high);
-        (lo.min(0.0), hi.max(0.0))
+        if scale > 0.0 {
+            // A young tracker takes larger steps.
+            let step = STEP * (1.0 + 20.0 / (1.0 + self.outcomes as f64 / 20.0));
+            for (i, q) in self.q.iter_mut().enumerate() {
+                let away = if i < 2 { -error } else { error } / scale;
+                *q = (*q + step * (f64::from(u8::from(away > *q)) - TAILS[i])).clamp(-1.0, 100.0);
+            }
+        }
+        self.outcomes += 1;
+        let n = self.outcomes as f64;
+        self.long += (error.abs() - self.long) / n;
+        self.short += (error.abs() - self.short) / n.min(SCALE_HALF_LIFE / std::f64::consts::LN_2);
     }
 }
 
@@ -94,25 +92,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_band_is_made_of_order_statistics() {
-        // Errors 1..=99 less 50: rank (99+1)·0.1 = 10 is -40, rank 90 is +40.
-        let errors = Errors::new((1..=99).map(|i| f64::from(i) - 50.0).collect());
-        assert_eq!(Tails::default().offsets(&errors), (-40.0, 40.0));
-        assert_eq!(Errors::new(vec![f64::NAN]).quantile(0.9), 0.0);
-        // All errors above the point: p10 stays at the point.
-        assert_eq!(Tails::default().offsets(&Errors::new(vec![5.0, 6.0, 7.0])), (0.0, 7.0));
-    }
-
-    #[test]
-    fn tails_widen_after_misses_and_relax_after_hits() {
-        let mut tails = Tails::default();
-        tails.learn(90.0, 110.0, 120.0);
-        assert!((tails.high - (0.1 - 0.009)).abs() < 1e-12 && (tails.low - 0.101).abs() < 1e-12);
-        for _ in 0..1000 {
-            tails.learn(90.0, 110.0, 120.0);
+    fn whatever_the_errors_do_the_tails_hold_their_share() {
+        let mut bands = Bands::default();
+        let (mut inside80, mut inside90, n) = (0, 0, 20_000);
+        let mut x = 0.4_f64;
+        for k in 0..n {
+            x = 3.99 * x * (1.0 - x);
+            // Skewed errors whose size changes tenfold half way.
+            let error = (x * x - 0.3) * if k > n / 2 { 10.0 } else { 1.0 };
+            let e = bands.edges(0.0);
+            assert!(e.p05 <= e.p10 && e.p10 <= 0.0 && 0.0 <= e.p90 && e.p90 <= e.p95);
+            inside80 += i32::from(e.p10 <= error && error <= e.p90);
+            inside90 += i32::from(e.p05 <= error && error <= e.p95);
+            bands.learn(0.0, bands.scale(), error);
         }
-        let errors = Errors::new(vec![-1.0, 0.0, 2.0]);
-        assert_eq!(tails.offsets(&errors).1, 3.0, "bounded: half as wide again as the widest error seen");
+        let share = |k: i32| f64::from(k) / f64::from(n);
+        assert!((share(inside80) - 0.8).abs() < 0.01 && (share(inside90) - 0.9).abs() < 0.01, "{} {}", share(inside80), share(inside90));
     }
 
     #[test]

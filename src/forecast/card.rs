@@ -4,14 +4,14 @@
 //! features this program would compute differently, or whose targets are not the site's.
 
 use super::ForecastError;
-use super::backtest::Row;
 use super::forecaster::{Forecaster, Model};
+use super::score::Row;
 use super::train::check_name;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// Version of the format of `model.json`.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -48,11 +48,13 @@ impl Forecaster {
         score.push(b'\n');
         let card = Card {
             name: self.model.name.clone(),
-            about: "Change of each target from now, per horizon; in force is what did best on a block held out for the choice".into(),
+            about: "Change of each target from now, per horizon: a blend of naive forecasts, ridges and trees by what each was worth"
+                .into(),
             methods: vec![
-                "elastic net by coordinate descent (linfa-elasticnet)".into(),
-                "bands: split conformal, Vovk et al. 2005, Lei et al. 2018".into(),
-                "adaptation: ACI, Gibbs & Candès 2021".into(),
+                "ridge by recursive least squares with forgetting and robust weights (linfa-linalg)".into(),
+                "trees: gradient boosting for the absolute error, Friedman 2001".into(),
+                "blend: ML-Poly, Gaillard, Stoltz & van Erven 2014, with inverse errors".into(),
+                "bands: quantile tracking of conformal PID control, Angelopoulos, Candès & Tibshirani 2023".into(),
             ],
             targets: self.targets().map(String::from).collect(),
             features: self.model.features.clone(),
@@ -100,10 +102,12 @@ impl Forecaster {
         if model.features != expected {
             return mismatch("the list of features", model.features.join(", "), expected.join(", "));
         }
-        let wide =
-            |m: &super::linear::Linear| [&m.means, &m.sigmas, &m.lowest, &m.highest, &m.weights].iter().all(|v| v.len() == expected.len());
-        if !model.targets.iter().flat_map(|t| &t.horizons).filter_map(|h| h.linear.as_ref()).all(wide) {
-            return mismatch("a weight vector", "of another length".into(), format!("one of {}", expected.len()));
+        if model.spec.horizons.is_empty() || model.spec.step.0 <= 0 {
+            return mismatch("the list of horizons", "empty, or the step is".into(), "some".into());
+        }
+        if !model.targets.iter().all(|t| t.lanes.len() == model.spec.horizons.len() && t.lanes.iter().all(|l| l.lane.sound(expected.len())))
+        {
+            return mismatch("a weight vector or a tree", "of another size".into(), format!("one for {} features", expected.len()));
         }
         if let Some(wanted) = targets {
             let mut have: Vec<&str> = model.targets.iter().map(|t| t.name.as_str()).collect();
@@ -115,6 +119,6 @@ impl Forecaster {
             }
         }
         let score: Vec<Row> = serde_json::from_slice(&read("score.json")?).map_err(|e| bad("score.json", e.to_string()))?;
-        Ok(Forecaster::new(model, score))
+        Forecaster::new(model, score)
     }
 }

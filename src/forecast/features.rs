@@ -1,235 +1,173 @@
-//! What the linear model sees: one definition, two ways to compute it.
+//! Tables of features: all rows of all targets and horizons in one lazy polars pass.
 //!
-//! [`Table`] makes all rows and all horizons in one lazy polars pass (training); [`FeatureRow`] makes one row in a few
-//! microseconds (prediction). Both follow [`Spec::names`]; `tests/it/forecast.rs` holds them equal.
-//!
-//! All load features but `level` are differences from the load now, so that the model learns changes and a plant that grew is
-//! no surprise. Missing values: a training row with any missing feature is dropped; at prediction a missing feature is
-//! set to its training mean (see `linear`), and with more than a quarter missing the forecast falls back.
+//! [`super::rows`] computes one row of the same in service; `tests/it/forecast.rs` holds them equal.
 
-use super::{ForecastError, Series, WeatherSeries};
-use crate::time::{Span, Timestamp};
+use super::calendar::Clock;
+use super::rows::Known;
+use super::series::Series;
+use super::spec::{PROFILE_DAYS, Spec};
+use super::{ForecastError, Plan};
+use crate::time::Span;
 use polars::prelude::*;
-use serde::{Deserialize, Serialize};
-use std::f64::consts::TAU;
 
-/// Horizons that are forecast, minutes.
-pub const HORIZONS_MIN: [i64; 7] = [5, 15, 30, 60, 120, 240, 360];
-const LAGS_MIN: [i64; 6] = [5, 10, 15, 30, 60, 120];
-const MEANS_MIN: [i64; 4] = [15, 30, 60, 240];
-/// Window of the spread, the least and the greatest value.
-const SPREAD_MIN: i64 = 60;
-/// Shortest training series for features of the time of day and of the day before, and of the week.
-const DAYS_NEEDED: Span = Span::hours(72);
-const WEEK_NEEDS: Span = Span::hours(24 * 14);
-const DAY: Span = Span::hours(24);
+/// Targets per lazy pass: bounds the memory of a pass over many points.
+const TARGETS_PER_PASS: usize = 8;
 
-/// Which features a model has, in order. Follows from the step and the length of the training series.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Spec {
-    pub step: Span,
-    /// Time of day: on less than three days its shape would be a fit to chance.
-    pub day: bool,
-    pub yesterday: bool,
-    pub week: bool,
-    pub weather: bool,
+/// All rows of one target: features by column. NaN = missing.
+pub struct Table {
+    pub rows: usize,
+    pub shared: Vec<Vec<f64>>,
+    /// By horizon, then by column.
+    pub own: Vec<Vec<Vec<f64>>>,
+    inputs: usize,
+    day: bool,
+    week: bool,
 }
 
-impl Spec {
-    /// The features that `rows` rows of `step` support.
-    pub fn new(step: Span, rows: usize, weather: bool) -> Result<Spec, ForecastError> {
-        let spec = Spec { step, day: false, yesterday: false, week: false, weather };
-        if step.0 <= 0 || spec.horizons().is_empty() {
-            return Err(ForecastError::Step(step));
+impl Table {
+    /// Tables of several targets on one grid. Nothing after a row is used in it but the calendar and the plans.
+    pub fn many(
+        spec: &Spec,
+        clock: &Clock,
+        loads: &[(&str, &Series)],
+        inputs: &[&Series],
+        plans: &[&dyn Plan],
+    ) -> Result<Vec<Table>, ForecastError> {
+        let mut out = Vec::with_capacity(loads.len());
+        let calendar = match loads.first() {
+            Some((_, first)) => calendar_columns(spec, clock, first),
+            None => return Ok(out),
+        };
+        for chunk in loads.chunks(TARGETS_PER_PASS) {
+            let mut columns = Vec::new();
+            let mut exprs = Vec::new();
+            for (i, (_, load)) in chunk.iter().enumerate() {
+                let y: Vec<Option<f64>> = load.values.iter().map(|v| v.is_finite().then_some(*v)).collect();
+                columns.push(Column::new(format!("y{i}").into(), y));
+                exprs.extend(expressions(spec, i));
+            }
+            let fail = |e: PolarsError| ForecastError::Features { target: chunk[0].0.to_owned(), why: e.to_string() };
+            let frame = DataFrame::new(columns).map_err(fail)?.lazy().select(exprs).collect().map_err(fail)?;
+            for (i, (name, load)) in chunk.iter().enumerate() {
+                let known = Known { load, inputs, plans };
+                out.push(
+                    take(spec, &frame, i, &known, &calendar)
+                        .map_err(|e| ForecastError::Features { target: (*name).to_owned(), why: e.to_string() })?,
+                );
+            }
         }
-        let length = Span(step.0.saturating_mul(rows as i64));
-        let day = length >= DAYS_NEEDED;
-        Ok(Spec { day, yesterday: day && DAY.0 % step.0 == 0, week: length >= WEEK_NEEDS, ..spec })
+        Ok(out)
     }
 
-    fn rows(&self, minutes: i64) -> Option<usize> {
-        let span = Span::minutes(minutes).0;
-        (self.step.0 > 0 && span % self.step.0 == 0).then(|| (span / self.step.0) as usize).filter(|n| *n > 0)
+    /// Table of one target.
+    pub fn new(spec: &Spec, clock: &Clock, target: &str, known: &Known) -> Result<Table, ForecastError> {
+        Table::many(spec, clock, &[(target, known.load)], known.inputs, known.plans)?.pop().ok_or(ForecastError::NoTargets)
     }
 
-    /// Horizons that are whole numbers of steps, as (span, rows).
-    pub fn horizons(&self) -> Vec<(Span, usize)> {
-        HORIZONS_MIN.iter().filter_map(|m| Some((Span::minutes(*m), self.rows(*m)?))).collect()
+    /// Features of row `t` for horizon number `h`.
+    pub fn row(&self, h: usize, t: usize, out: &mut Vec<f64>) {
+        out.clear();
+        out.extend(self.shared.iter().chain(&self.own[h]).map(|c| c[t]));
     }
 
-    fn lags(&self) -> Vec<(i64, usize)> {
-        LAGS_MIN.iter().filter_map(|m| Some((*m, self.rows(*m)?))).collect()
+    /// Is everything there that the naive and the peers' methods look back to: lags, windows, the day and the week
+    /// before, inputs? Figures are of complete rows, so that all methods are judged on the same ones.
+    pub fn complete(&self, h: usize, t: usize) -> bool {
+        let own = &self.own[h];
+        let [_, day, week, _] = self.naive(h, t);
+        self.shared.iter().all(|c| c[t].is_finite())
+            && (!self.day || day.is_finite())
+            && (!self.week || week.is_finite())
+            && (own.is_empty() || t < own[0].len())
     }
 
-    fn means(&self) -> Vec<(i64, usize)> {
-        MEANS_MIN.iter().filter_map(|m| Some((*m, self.rows(*m)?))).filter(|(_, n)| *n >= 2).collect()
+    /// What the naive methods say: no change, yesterday's, last week's, the mean day's value; as changes.
+    pub fn naive(&self, h: usize, t: usize) -> [f64; 4] {
+        naive(self.shared[0][t], self.day, self.week, |j| self.own[h][j][t])
     }
 
-    /// Rows of the spread's window, and the distance of its samples (every 5 min where the step divides it).
-    fn spread(&self) -> Option<(usize, usize)> {
-        let n = self.rows(SPREAD_MIN).filter(|n| *n >= 3)?;
-        Some((n, self.rows(5).filter(|s| n / s >= 3).unwrap_or(1)))
-    }
-
-    /// Rows of a day.
-    pub fn day_rows(&self) -> usize {
-        (DAY.0 / self.step.0.max(1)) as usize
-    }
-
-    /// Names of the features, in order.
-    pub fn names(&self) -> Vec<String> {
-        let mut names = vec!["level".to_owned()];
-        names.extend(self.lags().iter().map(|(m, _)| format!("change_since_{m}min")));
-        names.extend(self.means().iter().map(|(m, _)| format!("mean_{m}min_less_level")));
-        if self.spread().is_some() {
-            names.extend(["std", "min", "max"].map(|s| format!("{s}_{SPREAD_MIN}min")));
-        }
-        if self.day {
-            names.extend(["sin_day", "cos_day", "sin_half_day", "cos_half_day"].map(String::from));
-        }
-        if self.week {
-            names.extend(["sin_week", "cos_week"].map(String::from));
-        }
-        if self.weather {
-            names.extend(["dry_bulb_c", "wet_bulb_c"].map(String::from));
-        }
-        if self.yesterday {
-            names.push("yesterday_less_level".into());
-            names.extend(self.horizons().iter().map(|(h, _)| format!("yesterday_change_{}min", h.0 / 60_000)));
-        }
-        names
+    /// Position of the inputs among the shared features.
+    pub fn inputs(&self) -> (usize, usize) {
+        (self.shared.len() - self.inputs, self.shared.len())
     }
 }
 
-/// Harmonics of the time of day and of the week (UTC), where the spec has them.
-fn harmonics(at: Timestamp, spec: &Spec) -> Vec<f64> {
-    let mut out = Vec::with_capacity(6);
-    if spec.day {
-        let day = TAU * at.hour_of_day() / 24.0;
-        out.extend([day.sin(), day.cos(), (2.0 * day).sin(), (2.0 * day).cos()]);
+/// Naive changes from a row's own features.
+pub(super) fn naive(level: f64, day: bool, week: bool, own: impl Fn(usize) -> f64) -> [f64; 4] {
+    let at = |is: bool, j: usize| if is { own(j) } else { f64::NAN };
+    [if level.is_finite() { 0.0 } else { f64::NAN }, at(day, 0), at(week, 2), at(week, 4)]
+}
+
+/// Lazy expressions of target number `i`, named `<i>_<number>`: shared ones, then those of each horizon.
+fn expressions(spec: &Spec, i: usize) -> Vec<Expr> {
+    let y = || col(format!("y{i}"));
+    let ago = |rows: i64| y().shift(lit(rows));
+    let roll = |n: usize| RollingOptionsFixedWindow { window_size: n, min_periods: n, ..Default::default() };
+    let step = || {
+        let d = y() - ago(1);
+        when(d.clone().gt(lit(0.0))).then(d.clone()).otherwise(lit(0.0) - d)
+    };
+    let mut out = vec![y()];
+    out.extend(spec.lags().iter().map(|k| ago(*k as i64) - y()));
+    for w in spec.windows() {
+        out.push(y().rolling_mean(roll(w)) - y());
+        out.push(step().rolling_mean(roll(w - 1)));
     }
-    if spec.week {
-        let w = TAU * at.0.rem_euclid(7 * DAY.0) as f64 / (7 * DAY.0) as f64;
-        out.extend([w.sin(), w.cos()]);
+    let day = spec.day_rows() as i64;
+    for h in &spec.horizons {
+        let k = spec.rows(*h);
+        let first = spec.days_back(k) as i64;
+        let k = k as i64;
+        if spec.knows_day() {
+            out.extend([ago(day * first - k) - y(), ago(day * first - k) - ago(day * first)]);
+        }
+        if spec.knows_week() {
+            let weeks = 7 * ((first + 6) / 7);
+            out.extend([ago(day * weeks - k) - y(), ago(day * weeks - k) - ago(day * weeks)]);
+            let days = first..=(PROFILE_DAYS as i64).max(first);
+            let n = days.clone().count() as f64;
+            let sum = |f: &dyn Fn(i64) -> Expr| days.clone().map(f).reduce(|a, b| a + b).unwrap_or(lit(0.0));
+            out.push(sum(&|d| ago(day * d - k)) / lit(n) - y());
+            out.push(sum(&|d| ago(day * d - k) - ago(day * d)) / lit(n));
+        }
+    }
+    out.into_iter().enumerate().map(|(j, e)| e.alias(format!("{i}_{j}"))).collect()
+}
+
+/// Calendar columns over all rows and as many more as the longest horizon needs.
+fn calendar_columns(spec: &Spec, clock: &Clock, load: &Series) -> Vec<Vec<f64>> {
+    let far = spec.horizons.last().map_or(0, |h| spec.rows(*h));
+    let mut row = Vec::new();
+    let mut out: Vec<Vec<f64>> = Vec::new();
+    for t in 0..load.values.len() + far {
+        row.clear();
+        spec.calendar_row(clock.at(load.time(t)), &mut row);
+        out.resize_with(row.len(), Vec::new);
+        out.iter_mut().zip(&row).for_each(|(c, v)| c.push(*v));
     }
     out
 }
 
-/// All rows of one target: features by column, and the change from now to each horizon. NaN = missing.
-pub struct Table {
-    pub names: Vec<String>,
-    pub columns: Vec<Vec<f64>>,
-    /// One column per horizon of the spec.
-    pub changes: Vec<Vec<f64>>,
-}
-
-impl Table {
-    /// One lazy pass over the series for all features and all horizons.
-    pub fn new(spec: &Spec, target: &str, series: &Series, weather: Option<&WeatherSeries>) -> Result<Table, ForecastError> {
-        let fail = |e: PolarsError| ForecastError::Features { target: target.to_owned(), why: e.to_string() };
-        let n = series.values.len();
-        let some = |v: f64| v.is_finite().then_some(v);
-        let load: Vec<Option<f64>> = series.values.iter().map(|v| some(*v)).collect();
-        let mut input = vec![Column::new("y".into(), load)];
-        // polars' trigonometry is a feature that this program does not build; the clock columns are made here.
-        let clock: Vec<Vec<f64>> = (0..n).map(|k| harmonics(series.time(k), spec)).collect();
-        let clock_names: Vec<String> = spec.names().into_iter().filter(|s| s.starts_with("sin_") || s.starts_with("cos_")).collect();
-        for (c, name) in clock_names.iter().enumerate() {
-            input.push(Column::new(name.as_str().into(), clock.iter().map(|r| r[c]).collect::<Vec<f64>>()));
+fn take(spec: &Spec, frame: &DataFrame, i: usize, known: &Known, calendar: &[Vec<f64>]) -> PolarsResult<Table> {
+    let n = known.load.values.len();
+    let mut next = 0;
+    let mut column = || -> PolarsResult<Vec<f64>> {
+        let c = frame.column(&format!("{i}_{next}"))?.as_materialized_series().f64()?.clone();
+        next += 1;
+        Ok(c.into_iter().map(|v| v.unwrap_or(f64::NAN)).collect())
+    };
+    let own_count = if spec.knows_week() { 6 } else { 2 * usize::from(spec.knows_day()) };
+    let mut shared: Vec<Vec<f64>> = (0..1 + spec.lags().len() + 2 * spec.windows().len()).map(|_| column()).collect::<Result<_, _>>()?;
+    shared.extend(known.inputs.iter().map(|s| (0..n).map(|t| s.at(known.load.time(t))).collect()));
+    let mut own = Vec::with_capacity(spec.horizons.len());
+    for h in &spec.horizons {
+        let k = spec.rows(*h);
+        let mut columns: Vec<Vec<f64>> = (0..own_count).map(|_| column()).collect::<Result<_, _>>()?;
+        columns.extend(calendar.iter().map(|c| c[k..k + n].to_vec()));
+        for plan in known.plans {
+            columns.push((0..n).map(|t| plan.change(known.load.time(t), Span(spec.step.0 * k as i64))).collect());
         }
-        if spec.weather {
-            let on_grid = |pick: fn(&WeatherSeries) -> &Series| -> Vec<Option<f64>> {
-                (0..n).map(|k| weather.and_then(|w| some(pick(w).at(series.time(k))))).collect()
-            };
-            input.push(Column::new("dry_bulb_c".into(), on_grid(|w| &w.dry_bulb_c)));
-            input.push(Column::new("wet_bulb_c".into(), on_grid(|w| &w.wet_bulb_c)));
-        }
-        let y = || col("y");
-        let ago = |rows: usize| col("y").shift(lit(rows as i64));
-        let roll = |n: usize| RollingOptionsFixedWindow { window_size: n, min_periods: n, ..Default::default() };
-        let mut exprs = vec![y().alias("level")];
-        for (m, k) in spec.lags() {
-            exprs.push((y() - ago(k)).alias(format!("change_since_{m}min")));
-        }
-        for (m, k) in spec.means() {
-            exprs.push((y().rolling_mean(roll(k)) - y()).alias(format!("mean_{m}min_less_level")));
-        }
-        if let Some((k, apart)) = spec.spread() {
-            // Written out over samples: a running variance loses digits where the load stands still.
-            let samples: Vec<usize> = (0..k).step_by(apart).collect();
-            let count = samples.len() as f64;
-            let sum = |parts: Vec<Expr>| parts.into_iter().reduce(|a, b| a + b).unwrap_or(lit(0.0));
-            let mean = sum(samples.iter().map(|s| y() - ago(*s)).collect()) / lit(count);
-            let square = |e: Expr| e.clone() * e;
-            let var = sum(samples.iter().map(|s| square(y() - ago(*s) - mean.clone())).collect()) / lit(count);
-            exprs.push(var.sqrt().alias(format!("std_{SPREAD_MIN}min")));
-            exprs.push((y().rolling_min(roll(k)) - y()).alias(format!("min_{SPREAD_MIN}min")));
-            exprs.push((y().rolling_max(roll(k)) - y()).alias(format!("max_{SPREAD_MIN}min")));
-        }
-        if spec.yesterday {
-            let day = spec.day_rows();
-            exprs.push((ago(day) - y()).alias("yesterday_less_level"));
-            for (h, k) in spec.horizons() {
-                exprs.push((ago(day - k) - ago(day)).alias(format!("yesterday_change_{}min", h.0 / 60_000)));
-            }
-        }
-        for (h, k) in spec.horizons() {
-            exprs.push((y().shift(lit(-(k as i64))) - y()).alias(format!("ahead_{}", h.0)));
-        }
-        let frame = DataFrame::new(input).map_err(fail)?.lazy().with_columns(exprs).collect().map_err(fail)?;
-        let column = |name: &str| -> Result<Vec<f64>, ForecastError> {
-            let values = frame.column(name).and_then(|c| c.as_materialized_series().f64().cloned()).map_err(fail)?;
-            Ok(values.into_iter().map(|v| v.unwrap_or(f64::NAN)).collect())
-        };
-        let names = spec.names();
-        let columns = names.iter().map(|n| column(n)).collect::<Result<_, _>>()?;
-        let changes = spec.horizons().iter().map(|(h, _)| column(&format!("ahead_{}", h.0))).collect::<Result<_, _>>()?;
-        Ok(Table { names, columns, changes })
+        own.push(columns);
     }
-
-    /// Features of row `k`; `None` where any is missing.
-    pub fn complete(&self, k: usize) -> Option<Vec<f64>> {
-        let row: Vec<f64> = self.columns.iter().map(|c| c.get(k).copied().unwrap_or(f64::NAN)).collect();
-        row.iter().all(|v| v.is_finite()).then_some(row)
-    }
-}
-
-/// One row at prediction time.
-pub struct FeatureRow;
-
-impl FeatureRow {
-    /// Features at row `k` of the series; NaN = missing. Uses no row after `k`.
-    pub fn compute(spec: &Spec, series: &Series, k: usize, weather: Option<&WeatherSeries>, out: &mut Vec<f64>) {
-        out.clear();
-        let k = k as i64;
-        let y = series.get(k);
-        let ago = |rows: usize| series.get(k - rows as i64);
-        out.push(y);
-        out.extend(spec.lags().iter().map(|(_, n)| y - ago(*n)));
-        for (_, n) in spec.means() {
-            out.push((0..n).rev().map(ago).sum::<f64>() / n as f64 - y);
-        }
-        if let Some((n, apart)) = spec.spread() {
-            let count = n.div_ceil(apart) as f64;
-            let mean = (0..n).step_by(apart).map(|s| y - ago(s)).sum::<f64>() / count;
-            let var = (0..n).step_by(apart).map(|s| (y - ago(s) - mean).powi(2)).sum::<f64>() / count;
-            let fold = |f: fn(f64, f64) -> f64| (0..n).map(ago).reduce(|a, b| if a.is_nan() || b.is_nan() { f64::NAN } else { f(a, b) });
-            out.push(var.sqrt());
-            out.push(fold(f64::min).unwrap_or(f64::NAN) - y);
-            out.push(fold(f64::max).unwrap_or(f64::NAN) - y);
-        }
-        let at = series.time(k.max(0) as usize);
-        out.extend(harmonics(at, spec));
-        if spec.weather {
-            out.push(weather.map_or(f64::NAN, |w| w.dry_bulb_c.at(at)));
-            out.push(weather.map_or(f64::NAN, |w| w.wet_bulb_c.at(at)));
-        }
-        if spec.yesterday {
-            let day = spec.day_rows();
-            out.push(ago(day) - y);
-            for (_, h) in spec.horizons() {
-                out.push(ago(day - h) - ago(day));
-            }
-        }
-    }
+    Ok(Table { rows: n, shared, own, inputs: known.inputs.len(), day: spec.knows_day(), week: spec.knows_week() })
 }

@@ -1,35 +1,41 @@
-//! Forecasts at one instant, and what happens when the inputs are not fit.
+//! The forecaster in service: models in, forecasts out, and what it does when inputs are unfit.
 //!
 //! ```text
-//! newest value at most 15 min old, not frozen ──> model in force per horizon
-//!        │ else                                     │ linear: > 1/4 of the features missing ──> best naive of that horizon
-//!        v                                          │ linear: a feature > 3 sigma outside    ──> faded to persistence, said
-//! yesterday, or persistence on the last value       v
-//!        (said in `fallback`)                    points and bands
+//! newest value old, or frozen ──> yesterday, else persistence on the last value ─┐
+//! a model lacks features      ──> the naive experts alone                        ├─> points and bands, `fallback` says why
+//! features outside the trained range ──> the models' share falls                 │
+//! fit inputs                  ──> the chosen model, normally the blend ──────────┘
 //! ```
 //! A target without any usable value gets a forecast without points: a state that the controller sees, not an error.
+//! In service blend and bands go on learning ([`Forecaster::cycle`]); ridges and trees stand still until the next training.
 
-use super::backtest::Row;
-use super::bands::{Errors, Tails};
-use super::features::{FeatureRow, Spec};
-use super::linear::{Linear, Said};
-use super::{Series, WeatherSeries, Window};
+use super::bands::{Bands, Edges};
+use super::calendar::Clock;
+use super::hierarchy::{Tree, Whole};
+use super::lane::{Lane, Said};
+use super::rows::{FILL_INPUT, FILL_LOAD, Known, Plan, fill, own, shared};
+use super::score::{Row, Sum};
+use super::spec::Spec;
+use super::tail::{Tail, Within};
+use super::{ForecastError, Series, WeatherSeries, Window};
 use crate::time::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 /// Age of the newest value beyond which a target is stale.
 pub const STALE: Span = Span::minutes(15);
-/// Forecasts kept for adaptation until their time has come, per forecaster.
-const PENDING_MAX: usize = 4096;
+/// Forecasts kept for learning until their time has come, per target and horizon.
+const WAITING_MAX: usize = 512;
 
 /// One horizon of a forecast, in the unit of the target (kW for heat).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ahead {
     pub ahead: Span,
+    pub p05: f64,
     pub p10: f64,
     pub p50: f64,
     pub p90: f64,
+    pub p95: f64,
 }
 
 /// What is expected of one target.
@@ -41,6 +47,8 @@ pub struct Forecast {
     pub value_now: Option<f64>,
     /// In order of `ahead`; empty where nothing can be said (see `fallback`).
     pub points: Vec<Ahead>,
+    /// Highest load within the next minutes, p99: the headroom that a setpoint must leave.
+    pub within: Vec<Within>,
     /// Name of the forecaster and what is in force at which horizon.
     pub model: String,
     /// Why this is not the model in force alone; none = all is well.
@@ -52,9 +60,10 @@ impl Forecast {
     /// first horizon where that is unknown); the last horizon's values hold beyond it. Empty without points.
     pub fn every(&self, step: Span, count: usize) -> Vec<Ahead> {
         let Some(first) = self.points.first() else { return Vec::new() };
-        let now = self
-            .value_now
-            .map_or_else(|| Ahead { ahead: Span::ZERO, ..first.clone() }, |v| Ahead { ahead: Span::ZERO, p10: v, p50: v, p90: v });
+        let now = self.value_now.map_or_else(
+            || Ahead { ahead: Span::ZERO, ..first.clone() },
+            |v| Ahead { ahead: Span::ZERO, p05: v, p10: v, p50: v, p90: v, p95: v },
+        );
         let knots: Vec<&Ahead> = std::iter::once(&now).chain(&self.points).collect();
         (1..=count)
             .map(|i| {
@@ -63,43 +72,26 @@ impl Forecast {
                 let (a, b) = (knots[after - 1], knots[after]);
                 let part = ((ahead.0 - a.ahead.0) as f64 / (b.ahead.0 - a.ahead.0).max(1) as f64).clamp(0.0, 1.0);
                 let mix = |x: f64, y: f64| x + (y - x) * part;
-                Ahead { ahead, p10: mix(a.p10, b.p10), p50: mix(a.p50, b.p50), p90: mix(a.p90, b.p90) }
+                Ahead {
+                    ahead,
+                    p05: mix(a.p05, b.p05),
+                    p10: mix(a.p10, b.p10),
+                    p50: mix(a.p50, b.p50),
+                    p90: mix(a.p90, b.p90),
+                    p95: mix(a.p95, b.p95),
+                }
             })
             .collect()
     }
 }
 
-/// The three models of a horizon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    Linear,
-    Persistence,
-    Yesterday,
-}
-
-impl Kind {
-    pub const ALL: [Kind; 3] = [Kind::Linear, Kind::Persistence, Kind::Yesterday];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Kind::Linear => "linear",
-            Kind::Persistence => "persistence",
-            Kind::Yesterday => "yesterday",
-        }
-    }
-}
-
-/// All that is known of one horizon of one target.
+/// One horizon of one target: what says it, and the bands of what is in force.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Horizon {
-    pub ahead: Span,
-    /// The model in force, and the better naive one.
-    pub chosen: Kind,
-    pub naive: Kind,
-    pub linear: Option<Linear>,
-    /// Held-out errors in the order of [`Kind::ALL`].
-    pub errors: [Errors; 3],
+pub struct LaneModel {
+    pub lane: Lane,
+    pub bands: Bands,
+    /// `blend`, or the expert that was clearly better on the training part.
+    pub chosen: String,
 }
 
 /// All that is known of one target.
@@ -110,7 +102,8 @@ pub struct Target {
     pub longest_still_rows: usize,
     /// Least value that a forecast may take: 0 for a target that was never negative.
     pub floor: Option<f64>,
-    pub horizons: Vec<Horizon>,
+    pub lanes: Vec<LaneModel>,
+    pub tails: Vec<Tail>,
 }
 
 /// What is written to `model.json`.
@@ -125,35 +118,72 @@ pub struct Model {
     pub trained_to: Timestamp,
     /// blake3 of the training values.
     pub data_digest: String,
+    pub wholes: Vec<Whole>,
     pub targets: Vec<Target>,
 }
 
-struct Pending {
-    target: usize,
-    horizon: usize,
+/// A forecast that waits for its outcome.
+#[derive(Clone)]
+struct Waiting {
     due: Timestamp,
-    p10: f64,
-    p90: f64,
+    level: f64,
+    said: Said,
+    point: f64,
+    scale: f64,
 }
 
-/// A trained forecaster. Cloning it copies the model, not what it waits to learn from.
+/// A rise that waits for its span to be over.
+#[derive(Clone)]
+struct Rising {
+    origin: Timestamp,
+    scale: f64,
+}
+
+/// One target's forecast with what is learnt from when its time has come.
+struct Fresh {
+    forecast: Forecast,
+    /// By lane; empty where the inputs were unfit: those teach nothing.
+    waiting: Vec<Option<Waiting>>,
+    rising: Vec<Rising>,
+}
+
+/// A trained forecaster. Cloning it copies all that it has learnt, not what it waits to learn from.
 pub struct Forecaster {
     pub(super) model: Model,
     pub(super) score: Vec<Row>,
-    tails: Vec<Vec<Tails>>,
-    pending: VecDeque<Pending>,
+    clock: Clock,
+    tree: Tree,
+    /// By target and lane, and by target and tail.
+    waiting: Vec<Vec<VecDeque<Waiting>>>,
+    rising: Vec<Vec<VecDeque<Rising>>>,
 }
 
 impl Clone for Forecaster {
     fn clone(&self) -> Forecaster {
-        Forecaster { model: self.model.clone(), score: self.score.clone(), tails: self.tails.clone(), pending: VecDeque::new() }
+        let (waiting, rising) = queues(&self.model);
+        Forecaster {
+            model: self.model.clone(),
+            score: self.score.clone(),
+            clock: self.clock.clone(),
+            tree: self.tree.clone(),
+            waiting,
+            rising,
+        }
     }
 }
 
+fn queues(model: &Model) -> (Vec<Vec<VecDeque<Waiting>>>, Vec<Vec<VecDeque<Rising>>>) {
+    let waiting = model.targets.iter().map(|t| vec![VecDeque::new(); t.lanes.len()]).collect();
+    (waiting, model.targets.iter().map(|t| vec![VecDeque::new(); t.tails.len()]).collect())
+}
+
 impl Forecaster {
-    pub(super) fn new(model: Model, score: Vec<Row>) -> Forecaster {
-        let tails = model.targets.iter().map(|t| vec![Tails::default(); t.horizons.len()]).collect();
-        Forecaster { model, score, tails, pending: VecDeque::new() }
+    pub(super) fn new(model: Model, score: Vec<Row>) -> Result<Forecaster, ForecastError> {
+        let clock = model.spec.calendar.clock()?;
+        let names: Vec<String> = model.targets.iter().map(|t| t.name.clone()).collect();
+        let tree = Tree::new(&names, &model.wholes).map_err(ForecastError::Hierarchy)?;
+        let (waiting, rising) = queues(&model);
+        Ok(Forecaster { model, score, clock, tree, waiting, rising })
     }
 
     /// `<name>/<version>`.
@@ -170,48 +200,135 @@ impl Forecaster {
     }
     /// Length of the window that `predict` makes full use of.
     pub fn window(&self) -> Span {
-        Span(Span::hours(24).0 + self.model.spec.step.0)
+        Span(self.model.spec.step.0.saturating_mul(self.model.spec.history_rows() as i64))
     }
-    /// Errors on the last part of the training series, which took no part in fitting, choosing or the bands.
+    /// Errors on the last part of the training series.
     pub fn score(&self) -> &[Row] {
         &self.score
     }
+    pub fn trained_to(&self) -> Timestamp {
+        self.model.trained_to
+    }
 
-    /// Forecasts of all targets at `now`. Uses no row later than `now`; never fails.
+    /// Forecasts of all targets at `now`. Uses no row later than `now`; never fails; learns nothing.
     pub fn predict(&self, now: Timestamp, recent: &Window) -> Vec<Forecast> {
-        let weather = recent.weather.as_ref();
-        (0..self.model.targets.len())
-            .map(|t| {
-                let target = &self.model.targets[t];
-                let series = recent.loads.iter().find(|(name, _)| *name == target.name).map(|(_, s)| s);
-                self.predict_one(t, now, series, weather, &self.tails[t])
+        self.fresh(now, recent).into_iter().map(|f| f.forecast).collect()
+    }
+
+    /// Learns from what has become known, then forecasts all targets at `now` and remembers what it said.
+    pub fn cycle(&mut self, now: Timestamp, recent: &Window) -> Vec<Forecast> {
+        self.settle(now, recent);
+        let fresh = self.fresh(now, recent);
+        fresh
+            .into_iter()
+            .enumerate()
+            .map(|(t, f)| {
+                for (queue, w) in self.waiting[t].iter_mut().zip(f.waiting) {
+                    if queue.len() >= WAITING_MAX {
+                        queue.pop_front();
+                    }
+                    queue.extend(w);
+                }
+                for (queue, r) in self.rising[t].iter_mut().zip(f.rising) {
+                    if queue.len() >= WAITING_MAX {
+                        queue.pop_front();
+                    }
+                    queue.push_back(r);
+                }
+                f.forecast
             })
             .collect()
     }
 
-    /// One target, with the tails' levels given (the backtest has its own).
-    pub(super) fn predict_one(
-        &self,
-        t: usize,
-        now: Timestamp,
-        series: Option<&Series>,
-        weather: Option<&WeatherSeries>,
-        tails: &[Tails],
-    ) -> Forecast {
+    fn settle(&mut self, now: Timestamp, recent: &Window) {
+        for (t, target) in self.model.targets.iter_mut().enumerate() {
+            let Some((_, series)) = recent.loads.iter().find(|(n, _)| *n == target.name) else { continue };
+            for (lane, queue) in target.lanes.iter_mut().zip(&mut self.waiting[t]) {
+                while queue.front().is_some_and(|w| w.due <= now) {
+                    let Some(w) = queue.pop_front() else { break };
+                    let truth = series.at(w.due);
+                    if truth.is_finite() {
+                        lane.lane.blend.learn(&w.said.experts, truth - w.level);
+                        lane.bands.learn(w.point, w.scale, truth);
+                    }
+                }
+            }
+            for (tail, queue) in target.tails.iter_mut().zip(&mut self.rising[t]) {
+                while queue.front().is_some_and(|r| r.origin + tail.within <= now) {
+                    let Some(r) = queue.pop_front() else { break };
+                    if let Some(row) = series.row(r.origin) {
+                        tail.learn(tail.rise(series, row), r.scale);
+                    }
+                }
+            }
+        }
+    }
+
+    fn fresh(&self, now: Timestamp, recent: &Window) -> Vec<Fresh> {
+        let empty = Series { step: self.model.spec.step, ..Series::default() };
+        let filled = |s: &Series| {
+            let mut s = s.clone();
+            fill(&mut s.values, FILL_INPUT);
+            s
+        };
+        let weather: Vec<Series> = match &recent.weather {
+            Some(WeatherSeries { dry_bulb_c, wet_bulb_c }) => vec![filled(dry_bulb_c), filled(wet_bulb_c)],
+            None => vec![empty.clone(), empty],
+        };
+        let inputs: Vec<&Series> = weather.iter().take(self.model.spec.inputs.len()).collect();
+        let plans: Vec<&dyn Plan> = self.model.spec.plans.iter().map(|name| recent.plan(name)).collect();
+        let mut out: Vec<Fresh> = (0..self.model.targets.len())
+            .map(|t| {
+                let name = &self.model.targets[t].name;
+                let series = recent.loads.iter().find(|(n, _)| n == name).map(|(_, s)| s);
+                self.one(t, now, series, &inputs, &plans)
+            })
+            .collect();
+        self.agree(&mut out);
+        out
+    }
+
+    /// Moves the points so that wholes are the sums of their parts, bands with them.
+    fn agree(&self, out: &mut [Fresh]) {
+        if self.model.wholes.is_empty() {
+            return;
+        }
+        for h in 0..self.model.spec.horizons.len() {
+            let at = |f: &Fresh| f.forecast.points.get(h).map_or(f64::NAN, |a| a.p50);
+            let mut values: Vec<f64> = out.iter().map(at).collect();
+            let before = values.clone();
+            let variances: Vec<f64> = self.model.targets.iter().map(|t| t.lanes.get(h).map_or(0.0, |l| l.bands.scale().powi(2))).collect();
+            self.tree.reconcile(&mut values, &variances);
+            for ((f, new), old) in out.iter_mut().zip(&values).zip(&before) {
+                let by = new - old;
+                if let (Some(a), true) = (f.forecast.points.get_mut(h), by.is_finite()) {
+                    for v in [&mut a.p05, &mut a.p10, &mut a.p50, &mut a.p90, &mut a.p95] {
+                        *v += by;
+                    }
+                }
+            }
+        }
+    }
+
+    /// One target.
+    fn one(&self, t: usize, now: Timestamp, series: Option<&Series>, inputs: &[&Series], plans: &[&dyn Plan]) -> Fresh {
         let target = &self.model.targets[t];
+        let spec = &self.model.spec;
         let mut out = Forecast {
             target: target.name.clone(),
             made_at: now,
             value_now: None,
             points: Vec::new(),
+            within: Vec::new(),
             model: self.describe(t),
             fallback: None,
         };
+        let unfit = |forecast: Forecast| Fresh { forecast, waiting: Vec::new(), rising: Vec::new() };
         let series = match series {
-            None => return Forecast { fallback: Some("no series of this target was given".into()), ..out },
-            Some(s) if s.step != self.model.spec.step => {
-                let why = format!("the series has a step of {}, the model one of {}", s.step, self.model.spec.step);
-                return Forecast { fallback: Some(why), ..out };
+            None => return unfit(Forecast { fallback: Some("no series of this target was given".into()), ..out }),
+            Some(s) if s.step != spec.step => {
+                let why = format!("the series has a step of {}, the model one of {}", s.step, spec.step);
+                return unfit(Forecast { fallback: Some(why), ..out });
             }
             Some(s) => s,
         };
@@ -228,7 +345,7 @@ impl Forecaster {
                 let age = now - series.time(k);
                 if age > STALE.max(Span(2 * series.step.0)) {
                     distrusted = Some(format!("newest value is {age} old"));
-                } else if let Some(still) = self.frozen(target, series, k) {
+                } else if let Some(still) = frozen(target, series, k) {
                     distrusted = Some(format!("value has stood still for {still}"));
                 } else if age >= series.step && age > Span::ZERO {
                     said.push(format!("newest value is {age} old; the forecast starts there"));
@@ -236,111 +353,157 @@ impl Forecaster {
             }
         }
         out.value_now = last;
-        let mut row = Vec::new();
-        if let (Some(k), None) = (newest, &distrusted) {
-            FeatureRow::compute(&self.model.spec, series, k, weather, &mut row);
-        }
-        let mut used_naive: Option<String> = None;
-        for (h, horizon) in target.horizons.iter().enumerate() {
-            let yesterday = Some(series.at(now + horizon.ahead - Span::hours(24))).filter(|v| v.is_finite());
-            let mut kind = if distrusted.is_some() { Kind::Yesterday } else { horizon.chosen };
-            let mut point = None;
-            if kind == Kind::Linear
-                && let (Some(linear), Some(level)) = (&horizon.linear, last)
-            {
-                match linear.say(&row) {
-                    Said::Change(c) => point = Some(level + c),
-                    Said::Faded { change, weight, feature } => {
-                        point = Some(level + change);
-                        let name = self.model.features.get(feature).map_or("?", String::as_str);
-                        said.push(format!("{}: {name} is outside the trained range, {:.0} % of the model", horizon.ahead, 100.0 * weight));
-                    }
-                    Said::Missing { count } => {
-                        used_naive = Some(format!("{count} of {} features are missing", row.len()));
-                        kind = horizon.naive;
-                    }
+        let mut waiting = vec![None; target.lanes.len()];
+        let mut silent = 0;
+        if let (Some(k), Some(level), None) = (newest, last, &distrusted) {
+            let mut load = series.head(k + 1);
+            fill(&mut load.values, FILL_LOAD);
+            let known = Known { load: &load, inputs, plans };
+            let mut common = Vec::new();
+            shared(spec, &known, k, &mut common);
+            let (mut row, mut z, mut weights) = (Vec::new(), Vec::new(), Vec::new());
+            for (h, l) in target.lanes.iter().enumerate() {
+                row.clone_from(&common);
+                own(spec, &self.clock, &known, k, l.lane.rows, &mut row);
+                let first = common.len();
+                let naive = super::features::naive(level, spec.knows_day(), spec.knows_week(), |j| row[first + j]);
+                let s = l.lane.say(&row, naive, &mut z, &mut weights);
+                silent =
+                    silent.max(if s.experts[l.lane.naive.len()..].iter().any(|v| v.is_finite()) || l.lane.naive.len() == s.experts.len() {
+                        0
+                    } else {
+                        s.guard.missing
+                    });
+                said.extend(super::walk::outside(&s.guard, &self.model.features, l.lane.ahead));
+                let expert = l.lane.experts().iter().position(|n| *n == l.chosen).map_or(s.change, |i| s.experts[i]);
+                let change = if s.guard.share < 1.0 || !expert.is_finite() { s.change } else { expert };
+                if !change.is_finite() {
+                    continue;
                 }
+                let point = level + change;
+                out.points.push(ahead(l.lane.ahead, point, &l.bands.edges(point), target.floor));
+                waiting[h] = Some(Waiting { due: series.time(k) + l.lane.ahead, level, scale: l.bands.scale(), point, said: s });
             }
-            if point.is_none() {
-                (kind, point) = match (kind, yesterday, last) {
-                    (Kind::Yesterday, Some(v), _) => (Kind::Yesterday, Some(v)),
-                    (_, _, Some(v)) => (Kind::Persistence, Some(v)),
-                    (_, Some(v), None) => (Kind::Yesterday, Some(v)),
-                    _ => (kind, None),
+            out.within = target.tails.iter().map(|tail| Within { within: tail.within, p99: tail.p99(level) }).collect();
+        } else {
+            for l in &target.lanes {
+                let yesterday = Some(series.at(now + l.lane.ahead - Span::hours(24))).filter(|v| v.is_finite());
+                let Some((name, point)) = yesterday.map(|v| ("yesterday", v)).or(last.map(|v| ("persistence", v))) else { continue };
+                // The bands are those of a better model: wider by how much the naive one errs more.
+                let mae = l.lane.blend.mae();
+                let best = mae.iter().copied().filter(|v| *v > 0.0).fold(f64::INFINITY, f64::min);
+                let own = l.lane.experts().iter().position(|n| *n == name).and_then(|i| mae.get(i)).copied().unwrap_or(best);
+                let wider = if best.is_finite() { (own / best).max(1.0) } else { 1.0 };
+                let e = l.bands.edges(0.0);
+                let wide = Edges {
+                    p05: point + wider * e.p05,
+                    p10: point + wider * e.p10,
+                    p90: point + wider * e.p90,
+                    p95: point + wider * e.p95,
                 };
+                out.points.push(ahead(l.lane.ahead, point, &wide, target.floor));
             }
-            let Some(point) = point else { continue };
-            let floor = target.floor.unwrap_or(f64::NEG_INFINITY);
-            let point = point.max(floor);
-            let standard = Tails::default();
-            // Levels were learnt on forecasts from fit inputs: a fall-back takes the standard ones.
-            let tail = if distrusted.is_none() { tails.get(h).unwrap_or(&standard) } else { &standard };
-            let (lo, hi) = tail.offsets(&horizon.errors[kind as usize]);
-            out.points.push(Ahead { ahead: horizon.ahead, p10: (point + lo).max(floor), p50: point, p90: point + hi });
         }
         if let Some(why) = distrusted {
             let by = if out.points.is_empty() { "no forecast" } else { "yesterday, or the last value where yesterday is unknown" };
             said.insert(0, format!("{why}: {by}"));
-        } else if let Some(why) = used_naive {
-            said.insert(0, format!("{why}: persistence or yesterday instead of the linear model"));
+            waiting.clear();
+        } else if silent > 0 {
+            said.insert(0, format!("{silent} of {} features are missing: the naive experts alone", self.model.features.len()));
         }
         said.truncate(4);
         out.fallback = (!said.is_empty()).then(|| said.join("; "));
+        let origin = newest.map(|k| series.time(k));
+        let rising = match (origin, waiting.is_empty()) {
+            (Some(origin), false) => target.tails.iter().map(|tail| Rising { origin, scale: tail.scale() }).collect(),
+            _ => Vec::new(),
+        };
+        Fresh { forecast: out, waiting, rising }
+    }
+
+    /// Errors of this forecaster, as it stands, over rows `from..` of series on its step: what it would have said in
+    /// service. Rows are of the model in force and of persistence.
+    pub fn walk(&self, targets: &[(String, Series)], weather: Option<&WeatherSeries>, from: usize) -> Vec<Row> {
+        let mut own = self.clone();
+        let mut out = Vec::new();
+        let rows = targets.iter().map(|(_, s)| s.values.len()).max().unwrap_or(0);
+        let lanes = self.model.spec.horizons.len();
+        let mut sums: Vec<Vec<[Sum; 2]>> = vec![vec![<[Sum; 2]>::default(); lanes]; targets.len()];
+        let keep = self.model.spec.history_rows();
+        for k in from..rows {
+            let Some((_, first)) = targets.first() else { break };
+            let now = first.time(k);
+            let cut = |s: &Series| {
+                let end = s.row(now).map_or(0, |k| k + 1).min(s.values.len());
+                let start = end.saturating_sub(keep);
+                Series::new(s.time(start), s.step, s.values[start..end].to_vec())
+            };
+            let window = Window {
+                loads: targets.iter().map(|(n, s)| (n.clone(), cut(s))).collect(),
+                weather: weather.map(|w| WeatherSeries { dry_bulb_c: cut(&w.dry_bulb_c), wet_bulb_c: cut(&w.wet_bulb_c) }),
+                ..Window::default()
+            };
+            for f in own.cycle(now, &window) {
+                let Some((i, level)) = targets.iter().position(|(n, _)| *n == f.target).zip(f.value_now) else { continue };
+                for a in &f.points {
+                    let Some(h) = self.model.spec.horizons.iter().position(|h| *h == a.ahead) else { continue };
+                    let truth = targets[i].1.at(now + a.ahead);
+                    if truth.is_finite() {
+                        sums[i][h][0].add(a.p50, &Edges { p05: a.p05, p10: a.p10, p90: a.p90, p95: a.p95 }, truth);
+                        sums[i][h][1].add(level, &Edges { p05: level, p10: level, p90: level, p95: level }, truth);
+                    }
+                }
+            }
+        }
+        for (i, (name, _)) in targets.iter().enumerate() {
+            for (h, ahead) in self.model.spec.horizons.iter().enumerate() {
+                out.extend(sums[i][h][0].row(name, *ahead, "in-force", true));
+                out.extend(sums[i][h][1].row(name, *ahead, "persistence", false));
+            }
+        }
         out
     }
 
-    /// How long the value at row `k` has stood still, where that is longer than a live one does.
-    fn frozen(&self, target: &Target, series: &Series, k: usize) -> Option<Span> {
-        let value = series.values[k];
-        let rows = series.values[..=k].iter().rev().take_while(|v| **v == value).count();
-        let still = Span(series.step.0.saturating_mul(rows as i64));
-        (rows > 2 * target.longest_still_rows.max(1) && still > Span::minutes(30)).then_some(still)
-    }
-
-    /// Remembers forecasts so that [`Forecaster::settle`] can learn from what happened. Those that fell back are not
-    /// learnt from. Bounded: the oldest go first.
-    pub fn record(&mut self, forecasts: &[Forecast]) {
-        for f in forecasts.iter().filter(|f| f.fallback.is_none()) {
-            let Some(target) = self.model.targets.iter().position(|t| t.name == f.target) else { continue };
-            for a in &f.points {
-                let Some(horizon) = self.model.targets[target].horizons.iter().position(|h| h.ahead == a.ahead) else { continue };
-                if self.pending.len() >= PENDING_MAX {
-                    self.pending.pop_front();
-                }
-                self.pending.push_back(Pending { target, horizon, due: f.made_at + a.ahead, p10: a.p10, p90: a.p90 });
-            }
-        }
-    }
-
-    /// Adapts the bands to what happened: looks up the truth of every recorded forecast whose time has come.
-    pub fn settle(&mut self, now: Timestamp, recent: &Window) {
-        let mut pending = std::mem::take(&mut self.pending);
-        pending.retain(|p| {
-            if p.due > now {
-                return true;
-            }
-            let name = &self.model.targets[p.target].name;
-            let truth = recent.loads.iter().find(|(n, _)| n == name).map_or(f64::NAN, |(_, s)| s.at(p.due));
-            if truth.is_finite() {
-                self.tails[p.target][p.horizon].learn(p.p10, p.p90, truth);
-            }
-            false
-        });
-        self.pending = pending;
-    }
-
-    /// `bsc-hq-load/1: linear 5 min, 15 min; persistence 6.0 h`.
-    fn describe(&self, t: usize) -> String {
-        let parts: Vec<String> = Kind::ALL
-            .iter()
-            .filter_map(|kind| {
-                let at: Vec<String> =
-                    self.model.targets[t].horizons.iter().filter(|h| h.chosen == *kind).map(|h| h.ahead.to_string()).collect();
-                (!at.is_empty()).then(|| format!("{} {}", kind.name(), at.join(", ")))
+    /// Error of the bands' model in service over that of its score, mean over lanes: 1 = as promised.
+    pub fn drift(&self) -> Option<f64> {
+        let ratios: Vec<f64> = (self.model.targets.iter())
+            .flat_map(|t| t.lanes.iter().map(move |l| (t, l)))
+            .filter_map(|(t, l)| {
+                let promised = self.score.iter().find(|r| r.chosen && r.target == t.name && r.horizon == l.lane.ahead)?.mae;
+                (promised > 0.0 && l.bands.outcomes > 0).then(|| l.bands.recent() / promised)
             })
             .collect();
-        format!("{}: {}", self.model.name, parts.join("; "))
+        (!ratios.is_empty()).then(|| ratios.iter().sum::<f64>() / ratios.len() as f64)
     }
+
+    /// `bsc-hq-load/1: blend 5 min, 15 min; persistence 6.0 h`.
+    fn describe(&self, t: usize) -> String {
+        let lanes = &self.model.targets[t].lanes;
+        let mut kinds: Vec<&str> = Vec::new();
+        for l in lanes {
+            if !kinds.contains(&l.chosen.as_str()) {
+                kinds.push(&l.chosen);
+            }
+        }
+        let part = |kind: &&str| {
+            let at: Vec<String> = lanes.iter().filter(|l| l.chosen == **kind).map(|l| l.lane.ahead.to_string()).collect();
+            format!("{kind} {}", at.join(", "))
+        };
+        format!("{}: {}", self.model.name, kinds.iter().map(part).collect::<Vec<_>>().join("; "))
+    }
+}
+
+/// How long the value at row `k` has stood still, where that is longer than a live one does.
+fn frozen(target: &Target, series: &Series, k: usize) -> Option<Span> {
+    let value = series.values[k];
+    let rows = series.values[..=k].iter().rev().take_while(|v| **v == value).count();
+    let still = Span(series.step.0.saturating_mul(rows as i64));
+    (rows > 2 * target.longest_still_rows.max(1) && still > Span::minutes(30)).then_some(still)
+}
+
+fn ahead(ahead: Span, point: f64, e: &Edges, floor: Option<f64>) -> Ahead {
+    let floor = floor.unwrap_or(f64::NEG_INFINITY);
+    Ahead { ahead, p05: e.p05.max(floor), p10: e.p10.max(floor), p50: point.max(floor), p90: e.p90.max(floor), p95: e.p95.max(floor) }
 }
 
 #[cfg(test)]
@@ -354,9 +517,10 @@ mod tests {
             made_at: Timestamp(0),
             value_now: Some(100.0),
             points: vec![
-                Ahead { ahead: Span::minutes(5), p10: 90.0, p50: 110.0, p90: 120.0 },
-                Ahead { ahead: Span::minutes(15), p10: 80.0, p50: 130.0, p90: 150.0 },
+                Ahead { ahead: Span::minutes(5), p05: 85.0, p10: 90.0, p50: 110.0, p90: 120.0, p95: 125.0 },
+                Ahead { ahead: Span::minutes(15), p05: 75.0, p10: 80.0, p50: 130.0, p90: 150.0, p95: 155.0 },
             ],
+            within: vec![],
             model: String::new(),
             fallback: None,
         };

@@ -1,33 +1,56 @@
-//! Load forecasts: polars features, linfa models, bands, fall-back.
+//! Load forecasts: polars features, ridges and trees, an online blend, bands that keep their promise, fall-back.
 //!
-//! Words: a *target* is one load to forecast (the heat of a loop, kW); a *horizon* is how far ahead; *persistence* says
-//! that the load stays as it is; *yesterday* says that it will be what it was at the same time of the day before; the
-//! *linear* model says by how much it will change from now. The model *in force* for a target and horizon is the one
-//! that did best on a block of the training part held out for that choice; the linear one must earn its place.
+//! Words: a *target* is one load to forecast (the heat of a loop, kW); a *horizon* is how far ahead; an *origin* is the
+//! instant that a forecast is made at; an *expert* is one way to forecast (naive ones: persistence, yesterday, last week,
+//! the mean day; models: three ridges, trees); the *blend* is their weighted mean, with weights that follow what each was
+//! worth so far; a *lane* is one target at one horizon with all of that.
 //!
-//! Invariants: a forecast uses nothing later than `now`; the same data and seed give the same bytes; a forecast made
-//! without fit inputs says so in `fallback`; `p10 <= p50 <= p90`. No clock, no I/O but [`Forecaster::save`] and
-//! [`Forecaster::load`]. Absent by design: the plant, the store, the bus.
+//! Invariants: a forecast uses nothing later than its origin; the same data and seed give the same bytes; a forecast made
+//! without fit inputs says so in `fallback`; `p05 <= p10 <= p50 <= p90 <= p95`. No clock; no I/O but [`Forecaster::save`],
+//! [`Forecaster::load`] and [`read::read`]. Absent by design: the plant, the store, the bus.
 
 mod backtest;
 mod bands;
+mod blend;
+mod calendar;
 mod card;
+mod champion;
 mod features;
 mod forecaster;
-mod linear;
+mod gram;
+pub mod hierarchy;
+pub mod jobs;
+mod lane;
+pub mod read;
+mod ridge;
+mod rows;
+mod score;
 mod series;
+mod spec;
+mod tail;
 mod train;
+mod trees;
+mod walk;
 
-pub use backtest::{Row, backtest};
-pub use bands::{ADAPT_STEP, pinball};
-pub use features::{FeatureRow, HORIZONS_MIN, Spec, Table};
+pub use backtest::{Horizon as HorizonOutcome, Outcome, Setup, backtest};
+pub use bands::{Bands, Edges, TAILS, pinball};
+pub use blend::Blend;
+pub use calendar::{Calendar, Clock, Local};
+pub use champion::{DRIFT, Standing, Verdict, judge, relative};
+pub use features::Table;
 pub use forecaster::{Ahead, Forecast, Forecaster};
+pub use rows::{FILL_INPUT, FILL_LOAD, Known, Plan, fill, own, shared};
+pub use score::Row;
 pub use series::{Series, WeatherSeries, Window, resample};
-pub use train::train;
+pub use spec::Spec;
+pub use tail::{Tail, WITHIN, Within};
+pub use train::{HORIZONS, Training, train};
+pub use trees::{Growth, Trees};
+pub use walk::{Made, Members, Took};
 
 use std::path::PathBuf;
 
-/// Why a forecaster could not be trained, saved or loaded.
+/// Why a forecaster could not be trained, saved or loaded, or a series not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ForecastError {
     #[error("no target given: pass at least one (name, series)")]
@@ -38,8 +61,14 @@ pub enum ForecastError {
     TooShort { target: String, rows: usize, need: usize },
     #[error("target {target:?}: {what} differs from that of the first target; resample all to one grid")]
     Grid { target: String, what: &'static str },
-    #[error("step {0}: expected more than 0 and a divisor of at least one horizon (5, 15, 30 min, 1, 2, 4, 6 h)")]
-    Step(crate::time::Span),
+    #[error("step {step} and horizons {horizons}: each horizon must be a whole number of steps, more than none")]
+    Step { step: crate::time::Span, horizons: String },
+    #[error("calendar, {what:?}: {why}; give an IANA zone such as Europe/Madrid, and dates as YYYY-MM-DD")]
+    Calendar { what: String, why: String },
+    #[error("hierarchy: {0}")]
+    Hierarchy(String),
+    #[error("{0}")]
+    Split(String),
     #[error("features of {target:?}: {why}")]
     Features { target: String, why: String },
     #[error("{path}: {why}", path = path.display())]

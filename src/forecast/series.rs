@@ -21,11 +21,29 @@ pub struct WeatherSeries {
     pub wet_bulb_c: Series,
 }
 
-/// What is known up to now: at best a day and a step of each target, on the model's step.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// What is known up to now: at best as much of each target as [`super::Forecaster::window`] says, on the model's step.
+#[derive(Clone, Default)]
 pub struct Window {
     pub loads: Vec<(String, Series)>,
     pub weather: Option<WeatherSeries>,
+    /// What is known ahead, by name.
+    pub plans: Vec<(String, std::sync::Arc<dyn super::Plan + Send + Sync>)>,
+}
+
+impl Window {
+    /// The plan of that name, or one that knows nothing.
+    pub(super) fn plan(&self, name: &str) -> &dyn super::Plan {
+        struct Unknown;
+        impl super::Plan for Unknown {
+            fn change(&self, _: Timestamp, _: Span) -> f64 {
+                f64::NAN
+            }
+        }
+        match self.plans.iter().find(|(n, _)| n == name) {
+            Some((_, plan)) => &**plan,
+            None => &Unknown,
+        }
+    }
 }
 
 impl Series {

@@ -6,6 +6,7 @@
 //! zone; a figure that cannot be computed is absent, not 0.
 //! Absent by design: no simulation, no HTTP, no clock.
 
+pub mod forecast_plots;
 mod frame;
 mod page;
 pub mod result;

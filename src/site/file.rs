@@ -79,6 +79,9 @@ pub struct SiteName {
     pub label: String,
     /// IANA time zone of reports and calendars.
     pub time_zone: String,
+    /// Dates that count as Sundays in forecasts, `YYYY-MM-DD`.
+    #[serde(default)]
+    pub holidays: Vec<String>,
 }
 
 /// How the site speaks.
