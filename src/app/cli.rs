@@ -132,7 +132,7 @@ pub struct IdentifyArgs {
     #[arg(long, value_name = "DIR", default_value = "models")]
     pub out: PathBuf,
     /// First seed of the simulated telemetry; the demo's own seeds begin at 1, these must not be among them
-    #[arg(long, default_value_t = 9001)]
+    #[arg(long, default_value_t = crate::sim::excite::SHIPPED_SEED)]
     pub seed: u64,
 }
 
