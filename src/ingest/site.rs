@@ -25,7 +25,7 @@ const CLOCK_SET_BACK: &str = "tramuntana_clock_set_back";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
     pub topic: String,
-    pub payload: Vec<u8>,
+    pub payload: bytes::Bytes,
     pub retain: bool,
 }
 
@@ -136,7 +136,7 @@ impl SiteIngest {
                     return Ok(());
                 }
                 let point = dsx::metadata(path, &packet.payload)?;
-                let (index, changed) = self.learn(point, packet.payload.as_slice().into()).ok_or("too many points")?;
+                let (index, changed) = self.learn(point, packet.payload[..].into()).ok_or("too many points")?;
                 taken.catalogue_changed |= changed;
                 self.release(path, index, host_now, tally, taken);
                 Ok(())
