@@ -237,7 +237,7 @@ impl MqttLink {
             match event {
                 Event::Incoming(Incoming::Publish(mut publish)) => {
                     let packet =
-                        Packet { topic: std::mem::take(&mut publish.topic), payload: publish.payload.to_vec(), retain: publish.retain };
+                        Packet { topic: std::mem::take(&mut publish.topic), payload: publish.payload.clone(), retain: publish.retain };
                     if publish.qos != QoS::AtMostOnce {
                         publish.payload.clear();
                         batch.acks.push((client.clone(), publish));
