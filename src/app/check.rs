@@ -25,6 +25,9 @@ pub fn run(args: CheckArgs) -> Result<(), String> {
             f.limits.len(),
             f.meters.len()
         );
+        for s in &f.sources {
+            println!("  source {} ({}): {} declared values", s.filter, s.format.name(), s.values.len());
+        }
         if let Err(e) = super::service::load_classes(site) {
             faults.push(e);
         }

@@ -125,7 +125,7 @@ impl Service {
         for configured in &config.sites {
             let site = Arc::new(configured.file.clone());
             let url = config.broker_of(&site, options.broker_overridden);
-            let mut link = link_options(config, &url, &site.site.id, vec![site.bus.filter.clone()])?;
+            let mut link = link_options(config, &url, &site.site.id, site.filters())?;
             if options.lock_step {
                 link.clean_session = true;
                 // The embedded broker would raise every value to QoS 1 and wait for acknowledgements.
