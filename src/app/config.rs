@@ -216,7 +216,8 @@ impl Config {
             let p = base.join(p);
             Ok(ConfiguredSite { file: SiteFile::load(&p)?, dir: p.parent().unwrap_or(&base).to_owned() })
         });
-        let inline = raw.inline.iter().map(|table| Ok(ConfiguredSite { file: SiteFile::parse(path, &table.to_string())?, dir: base.clone() }));
+        let inline =
+            raw.inline.iter().map(|table| Ok(ConfiguredSite { file: SiteFile::parse(path, &table.to_string())?, dir: base.clone() }));
         let sites = named.chain(inline).collect::<Result<_, SiteFileError>>()?;
         let config = Config {
             path: path.clone(),
@@ -237,7 +238,10 @@ impl Config {
             return Err((format!("format = {format}"), format!("this program reads format {FORMAT}")));
         }
         if self.sites.is_empty() {
-            return Err(("sites".into(), "names no site; give at least one site file (or an [[inline]] one), e.g. sites = [\"bsc-hq/site.toml\"]".into()));
+            return Err((
+                "sites".into(),
+                "names no site; give at least one site file (or an [[inline]] one), e.g. sites = [\"bsc-hq/site.toml\"]".into(),
+            ));
         }
         for (i, site) in self.sites.iter().enumerate() {
             if self.sites[..i].iter().any(|s| s.file.site.id == site.file.site.id) {

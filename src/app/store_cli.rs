@@ -118,16 +118,8 @@ impl Intake for Filing<'_> {
 
 fn import(store: &Embedded, a: &StoreImport) -> Result<(), String> {
     let catalogue = store.catalogue(&a.site).map_err(|e| e.to_string())?;
-    let mut filing = Filing {
-        store,
-        site: a.site.clone(),
-        catalogue,
-        new_points: false,
-        waiting: Vec::new(),
-        stored: 0,
-        duplicates: 0,
-        refused: 0,
-    };
+    let mut filing =
+        Filing { store, site: a.site.clone(), catalogue, new_points: false, waiting: Vec::new(), stored: 0, duplicates: 0, refused: 0 };
     for path in &a.files {
         let in_file = |why: String| format!("{}: {why}", path.display());
         let file = File::open(path).map_err(|e| in_file(format!("cannot be opened: {e}")))?;

@@ -211,7 +211,9 @@ mod tests {
                 .map(|r| Reading { point: PointId(rng.random_range(0..200_000)), at: r.at, value: r.value, quality: r.quality })
                 .collect();
             let (site, back) = read_entry(&entry(9, readings.iter())).unwrap();
-            let same = |a: &Reading, b: &Reading| (a.point, a.at, a.quality) == (b.point, b.at, b.quality) && a.value.to_bits() == b.value.to_bits();
+            let same = |a: &Reading, b: &Reading| {
+                (a.point, a.at, a.quality) == (b.point, b.at, b.quality) && a.value.to_bits() == b.value.to_bits()
+            };
             assert!(site == 9 && back.len() == n && back.iter().zip(&readings).all(|(a, b)| same(a, b)));
         }
         let extremes = [i64::MIN, -1, i64::MAX].map(|t| Row { at: Timestamp(t), value: 1.0, quality: Quality::GOOD });

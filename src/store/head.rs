@@ -67,7 +67,11 @@ impl Head {
     pub fn clear(&mut self) {
         for w in self.sites.values_mut().flatten() {
             // A point that stays as busy gets its room again without growing step by step; an idle one gives it back.
-            if w.rows.is_empty() { w.rows = Vec::new() } else { w.rows.clear() }
+            if w.rows.is_empty() {
+                w.rows = Vec::new()
+            } else {
+                w.rows.clear()
+            }
             w.late.clear();
         }
         self.rows = 0;

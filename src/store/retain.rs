@@ -50,13 +50,7 @@ pub struct Expired {
 
 impl Embedded {
     /// See [`super::Store::expire`].
-    pub(super) fn expire_days(
-        &self,
-        site: &str,
-        now: Timestamp,
-        keep: &Keep,
-        meters: &BTreeSet<PointId>,
-    ) -> Result<Expired, StoreError> {
+    pub(super) fn expire_days(&self, site: &str, now: Timestamp, keep: &Keep, meters: &BTreeSet<PointId>) -> Result<Expired, StoreError> {
         let mut gone = Expired::default();
         let limit = |days: u32| now.day_start() - Span::hours(24 * i64::from(days));
         for day in self.sealed.all_days(site)? {

@@ -1,6 +1,6 @@
 //! Looking at what is there: sizes by file, and whether every byte of it reads as it should.
 //!
-//! Sealed files: columns, row counts, strictly rising (point, time), steps within their range. Hot rows: every chunk and
+//! Sealed files: digest of their bytes, columns, row counts, strictly rising (point, time), steps within their range. Hot rows: every chunk and
 //! log entry decodes (opening has read the log), times rise over the chunks of a point.
 
 use super::embedded::Embedded;
@@ -71,6 +71,9 @@ fn check(table: &TableReader, day: &str) -> Result<u32, StoreError> {
     let start = Timestamp::parse(day).unwrap_or_default();
     let mut last: Option<(PointId, i64)> = None;
     let mut points = 0;
+    if let Some(why) = table.digest_fault()? {
+        return Err(damaged(why));
+    }
     for group in 0..table.groups() {
         let c = table.read(group)?;
         for (i, (point, at)) in c.point.iter().zip(&c.at_ms).enumerate() {

@@ -161,7 +161,13 @@ fn a_sealed_day_reads_back_as_the_hot_rows_did() {
     assert_eq!(store.seal("hq", &day).unwrap(), in_day);
     assert_eq!((store.days("hq").unwrap(), store.hot_days("hq").unwrap().len()), (vec![day.clone()], 2));
     assert_eq!(all(&store), before);
-    assert_eq!(store.series("hq", PointId(1), Timestamp(0), Timestamp(i64::MAX), Span::hours(1)).unwrap(), series);
+    let sealed = store.series("hq", PointId(1), Timestamp(0), Timestamp(i64::MAX), Span::hours(1)).unwrap();
+    assert_eq!(sealed.len(), series.len());
+    for (a, b) in sealed.iter().zip(&series) {
+        // Ready-made means are rounded to a millionth of their step's range.
+        assert_eq!(Step { mean: 0.0, ..*a }, Step { mean: 0.0, ..*b });
+        assert!((a.mean - b.mean).abs() <= 1e-6 * (b.max - b.min), "{a:?} {b:?}");
+    }
     // A late row of the sealed day is seen at once, and is in the file after sealing again; so is a row that comes twice.
     store.append("hq", &[reading(0, DAY0 + 1, -1.0), readings[0]]).unwrap();
     assert_eq!(all(&store).len(), 5001);
@@ -186,7 +192,9 @@ fn steps_of(model: &BTreeMap<i64, f64>, from: i64, to: i64, step: i64) -> Vec<(i
     let mut out: BTreeMap<i64, Vec<f64>> = BTreeMap::new();
     model.range(from..to).for_each(|(t, v)| out.entry(t.div_euclid(step) * step).or_default().push(*v));
     let fold = |v: &[f64], f: fn(f64, f64) -> f64| v.iter().copied().fold(f64::NAN, f);
-    out.into_iter().map(|(t, v)| (t, v.len() as u32, v.iter().sum::<f64>() / v.len() as f64, fold(&v, f64::min), fold(&v, f64::max))).collect()
+    out.into_iter()
+        .map(|(t, v)| (t, v.len() as u32, v.iter().sum::<f64>() / v.len() as f64, fold(&v, f64::min), fold(&v, f64::max)))
+        .collect()
 }
 
 #[test]
@@ -203,7 +211,7 @@ fn whatever_order_rows_come_in_each_is_there_once_in_its_day() {
             // Mostly in order, sometimes late by up to two days, sometimes again.
             let at = match rng.random_range(0..10) {
                 0..=6 => {
-                    clock += rng.random_range(1..40_000);
+                    clock += rng.random_range(1..120_000);
                     clock
                 }
                 7 | 8 => (clock - rng.random_range(0..2 * DAY_MS)).max(DAY0),
@@ -307,7 +315,7 @@ fn each_class_of_rows_is_kept_as_long_as_it_says() {
     assert_eq!(store.seal_before("hq", now).unwrap().len(), 10);
     let keep = Keep { raw_days: 2, minute_days: 5, hour_days: 8, meter_days: 9 };
     let meters = BTreeSet::from([PointId(1)]);
-    assert_eq!(store.expire("hq", now, &keep, &meters).unwrap(), Expired { raw: 8, minute: 5, hour: 2, meter: 1 });
+    assert_eq!(store.expire("hq", now, &keep, &meters).unwrap(), Expired { raw: 8, minute: 5, hour: 2, meter: 0 });
     assert_eq!(store.expire("hq", now, &keep, &meters).unwrap(), Expired::default());
     // Rows: all of the last two days, the meter's of nine.
     assert_eq!((rows(&store, 0).len(), rows(&store, 1).len()), (2 * 4320, 9 * 4320));
@@ -408,21 +416,43 @@ fn what_is_exported_can_be_imported_and_is_the_same() {
         let (ok, text) = tramuntana(&["store", "verify", "--data-dir", &dir_b]);
         assert!(ok && text.contains(" ok"), "{text}");
         let store = Embedded::open(&b).unwrap();
-        let same = |a: &Row, b: &Row| a.at == b.at && a.quality == b.quality && (a.value == b.value || (a.value.is_nan() && b.value.is_nan()));
+        let same =
+            |a: &Row, b: &Row| a.at == b.at && a.quality == b.quality && (a.value == b.value || (a.value.is_nan() && b.value.is_nan()));
         for (p, before) in before.iter().enumerate() {
             let after = rows(&store, p as u32);
             assert!(after.len() == before.len() && after.iter().zip(before).all(|(a, b)| same(a, b)), "{file}, point {p}");
         }
-        assert_eq!(store.catalogue("hq").unwrap().iter().map(|p| (p.path.as_str(), p.kind)).collect::<Vec<_>>()[0], ("CDU/LiquidTemperature/0", Kind::Temperature));
+        assert_eq!(
+            store.catalogue("hq").unwrap().iter().map(|p| (p.path.as_str(), p.kind)).collect::<Vec<_>>()[0],
+            ("CDU/LiquidTemperature/0", Kind::Temperature)
+        );
     }
     // Steps, one point, a part of the time; what cannot be read is named with its line and does not stop the rest.
     let (ok, text) = tramuntana(&[
-        "store", "export", "--data-dir", &dir_b, "--site", "hq", "--point", "CDU/LiquidTemperature/1", "--step", "5min", "--to", &Timestamp(DAY0 + 600_000).to_string(),
+        "store",
+        "export",
+        "--data-dir",
+        &dir_b,
+        "--site",
+        "hq",
+        "--point",
+        "CDU/LiquidTemperature/1",
+        "--step",
+        "5min",
+        "--to",
+        &Timestamp(DAY0 + 600_000).to_string(),
     ]);
     assert!(ok && text.lines().count() == 3 && text.starts_with("at_ms,time,point,unit,mean,min,max,count,quality\n"), "{text}");
-    std::fs::write(path("bad.csv"), "time,point,value,unit\nnoon,a/b/c,1,W\n2026-01-01T00:00:00Z,a/b/c,1.5,kW\n2026-01-01T00:00:01Z,a/b/c,x,kW\n").unwrap();
+    std::fs::write(
+        path("bad.csv"),
+        "time,point,value,unit\nnoon,a/b/c,1,W\n2026-01-01T00:00:00Z,a/b/c,1.5,kW\n2026-01-01T00:00:01Z,a/b/c,x,kW\n",
+    )
+    .unwrap();
     let (ok, text) = tramuntana(&["store", "import", "--data-dir", &dir_b, "--site", "new", &path("bad.csv")]);
-    assert!(ok && text.contains("1 readings stored, 0 were there already, 2 refused") && text.contains("row 2") && text.contains("row 4"), "{text}");
+    assert!(
+        ok && text.contains("1 readings stored, 0 were there already, 2 refused") && text.contains("row 2") && text.contains("row 4"),
+        "{text}"
+    );
     let (ok, text) = tramuntana(&["store", "export", "--data-dir", &dir_b, "--site", "new", "--point", "nobody"]);
     assert!(!ok && text.contains("--point"), "{text}");
     // A damaged file is named.

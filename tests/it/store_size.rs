@@ -134,7 +134,11 @@ fn hundred_million_readings() {
         *t = (t.0 + r.rows, t.1 + r.bytes);
     }
     for (tier, (rows, bytes)) in &tiers {
-        println!("{tier}: {rows} rows, {bytes} bytes, {:.2} bytes a row, {:.2} a reading", *bytes as f64 / *rows as f64, *bytes as f64 / n as f64);
+        println!(
+            "{tier}: {rows} rows, {bytes} bytes, {:.2} bytes a row, {:.2} a reading",
+            *bytes as f64 / *rows as f64,
+            *bytes as f64 / n as f64
+        );
     }
     println!("all sealed files: {:.2} bytes a reading", store.stats().sealed_bytes as f64 / n as f64);
     drop(store);
@@ -153,7 +157,11 @@ fn hundred_million_readings() {
         assert_eq!(rows.len() as i64, DAY_MS / EVERY_MS);
     }
     let worst = took.iter().copied().fold(0.0, f64::max);
-    println!("one day of one point{}: median {:.1} ms, worst {worst:.1} ms of 20", if is_cold { ", cold" } else { " (caches not dropped)" }, median(took));
+    println!(
+        "one day of one point{}: median {:.1} ms, worst {worst:.1} ms of 20",
+        if is_cold { ", cold" } else { " (caches not dropped)" },
+        median(took)
+    );
 
     let points: Vec<PointId> = (0..POINTS).map(PointId).collect();
     let month = days.min(30);

@@ -19,7 +19,9 @@ pub struct BrokerAddress {
 
 /// A refused address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("broker address {shown:?}: {why}; write mqtt://[user[:password]@]host[:port] (mqtts:// for TLS), for example mqtt://127.0.0.1:1883")]
+#[error(
+    "broker address {shown:?}: {why}; write mqtt://[user[:password]@]host[:port] (mqtts:// for TLS), for example mqtt://127.0.0.1:1883"
+)]
 pub struct BadAddress {
     shown: String,
     why: String,

@@ -29,7 +29,9 @@ pub enum LinkError {
         "{broker}: no TLS with it ({why}); check `ca` (who signed the broker's certificate), the host name in the address, and `cert` and `key` where the broker asks for ours"
     )]
     Tls { broker: String, why: String },
-    #[error("{broker}: does not speak MQTT as expected ({why}); is it an MQTT broker's plain TCP port, and its version the one in the configuration?")]
+    #[error(
+        "{broker}: does not speak MQTT as expected ({why}); is it an MQTT broker's plain TCP port, and its version the one in the configuration?"
+    )]
     Protocol { broker: String, why: String },
 }
 

@@ -260,7 +260,11 @@ mod tests {
             let mut wire = BytesMut::new();
             assert!(publish(version, "a/b", b"1", &mut wire));
             wire.extend_from_slice(&[0xd0, 0]);
-            let p: &[u8] = if version == MqttVersion::V5 { &[0x32, 9, 0, 1, b'c', 0, 7, 1, 2, b'x', b'y'] } else { &[0x32, 7, 0, 1, b'c', 0, 7, b'x', b'y'] };
+            let p: &[u8] = if version == MqttVersion::V5 {
+                &[0x32, 9, 0, 1, b'c', 0, 7, 1, 2, b'x', b'y']
+            } else {
+                &[0x32, 7, 0, 1, b'c', 0, 7, b'x', b'y']
+            };
             wire.extend_from_slice(if version == MqttVersion::V5 { &[0x32, 9, 0, 1, b'c', 0, 7, 1, 1, b'x', b'y'] } else { p });
             let expected = [Frame::Publish(message("a/b", b"1"), None), Frame::Pong, Frame::Publish(message("c", b"xy"), Some(7))];
             for step in [1, 3, wire.len()] {
@@ -287,7 +291,10 @@ mod tests {
             let noise: Vec<u8> = (0..rng.random_range(0..60)).map(|_| if rng.random_bool(0.5) { rng.random() } else { 0x32 }).collect();
             let _ = (all(MqttVersion::V311, &noise, 7), all(MqttVersion::V5, &noise, 60));
         }
-        assert_eq!(all(MqttVersion::V311, &[0x34, 5, 0, 1, b'c', 0, 7], 9), Err("a PUBLISH at a quality of service that was not asked for"));
+        assert_eq!(
+            all(MqttVersion::V311, &[0x34, 5, 0, 1, b'c', 0, 7], 9),
+            Err("a PUBLISH at a quality of service that was not asked for")
+        );
         assert_eq!(all(MqttVersion::V5, &[0x90, 4, 0, 1, 0, 0x87], 9), Ok(vec![Frame::SubAck(false)]));
         assert_eq!(all(MqttVersion::V311, &[0x90, 3, 0, 1, 1], 9), Ok(vec![Frame::SubAck(true)]));
     }

@@ -7,11 +7,11 @@
 //! A lost connection is thrown away with its outbox, so that nothing of a dead session (an acknowledgement) reaches the next
 //! one; the broker's session sends again what was not acknowledged.
 
+use super::LinkError;
 use super::frame::{self, Frame, KEEP_ALIVE_S};
 use super::options::LinkOptions;
 use super::outbox::{Outbox, Publisher, Receipt};
 use super::stream::Stream;
-use super::LinkError;
 use crate::ingest::Packet;
 use crate::time::{Span, Timestamp};
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -172,7 +172,9 @@ impl MqttLink {
         was_up: &mut bool,
     ) -> Option<Lost> {
         let beat = Duration::from_secs(u64::from(KEEP_ALIVE_S)) / 2;
-        let mut pings = tokio::time::interval_at(tokio::time::Instant::now() + beat, beat);
+        let mut pings = tokio::time::interval(beat);
+        // The first tick is now.
+        pings.tick().await;
         // Pings since anything was read.
         let mut unanswered = 0;
         let gather = tokio::time::sleep(Duration::ZERO);
@@ -213,7 +215,7 @@ impl MqttLink {
                         return Some(lost);
                     }
                     if batch.packets.len() - before >= GATHER_FROM && !self.options.gather.is_zero() {
-                        gather.as_mut().reset(tokio::time::Instant::now() + self.options.gather);
+                        gather.set(tokio::time::sleep(self.options.gather));
                         gathering = true;
                     }
                 }

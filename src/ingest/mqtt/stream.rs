@@ -90,7 +90,9 @@ impl Stream {
                 Ok(Frame::Disconnect(code)) => Err(LinkError::refused(broker.clone(), code)),
                 Ok(other) => Err(LinkError::Protocol { broker: broker.clone(), why: format!("{other:?} before CONNACK") }),
                 Err(e) if e.kind() == ErrorKind::InvalidData => Err(LinkError::of_stream(broker.clone(), &e)),
-                Err(e) => Err(LinkError::Closed { broker: broker.clone(), why: format!("by the broker, before it accepted the client: {e}") }),
+                Err(e) => {
+                    Err(LinkError::Closed { broker: broker.clone(), why: format!("by the broker, before it accepted the client: {e}") })
+                }
             }
         };
         tokio::time::timeout(PATIENCE, attempt).await.unwrap_or(Err(LinkError::Timeout { broker: o.broker.to_string() }))

@@ -20,8 +20,9 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::ColumnPath;
 use std::fs::File;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 const RAW: &str = "message reading {
   REQUIRED INT32 point (INTEGER(32,false)); REQUIRED INT64 at_ms; REQUIRED DOUBLE value; REQUIRED INT32 quality (INTEGER(16,false));
@@ -33,6 +34,8 @@ const STEPS: &str = "message step {
 /// Above this a dictionary stops paying, bytes.
 const DICTIONARY_BYTES: usize = 256 << 10;
 const ZSTD_LEVEL: i32 = 6;
+/// Note in a file: number of bytes before its footer, and their BLAKE3 digest.
+const DIGEST: &str = "tramuntana.blake3";
 
 /// The columns of a row group. Raw rows have one column of doubles, steps have three, and a count.
 #[derive(Debug, Default)]
@@ -55,9 +58,29 @@ fn fault(path: &Path, e: ParquetError) -> StoreError {
     }
 }
 
+/// Passes bytes on to a file and keeps their digest.
+struct Digested {
+    file: File,
+    digest: Arc<Mutex<(blake3::Hasher, u64)>>,
+}
+
+impl Write for Digested {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let n = self.file.write(bytes)?;
+        let mut digest = self.digest.lock().unwrap_or_else(|e| e.into_inner());
+        digest.0.update(&bytes[..n]);
+        digest.1 += n as u64;
+        Ok(n)
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
+}
+
 /// A file being written, aside of its name.
 pub struct TableWriter {
-    writer: SerializedFileWriter<File>,
+    writer: SerializedFileWriter<Digested>,
+    digest: Arc<Mutex<(blake3::Hasher, u64)>>,
     steps: bool,
     path: PathBuf,
     aside: PathBuf,
@@ -80,7 +103,9 @@ impl TableWriter {
             .set_dictionary_page_size_limit(DICTIONARY_BYTES)
             .set_key_value_metadata(note.map(|(k, v)| vec![KeyValue::new(k.to_owned(), v.to_owned())]));
         for name in ["point", "at_ms"] {
-            properties = properties.set_column_dictionary_enabled(column(name), false).set_column_encoding(column(name), Encoding::DELTA_BINARY_PACKED);
+            properties = properties
+                .set_column_dictionary_enabled(column(name), false)
+                .set_column_encoding(column(name), Encoding::DELTA_BINARY_PACKED);
         }
         for name in ["value", "mean", "min", "max"] {
             properties = properties.set_column_encoding(column(name), Encoding::BYTE_STREAM_SPLIT);
@@ -88,8 +113,10 @@ impl TableWriter {
         // Means have few equal ones: their byte planes compress better than a dictionary.
         properties = properties.set_column_dictionary_enabled(column("mean"), false);
         let schema = parse_message_type(if steps { STEPS } else { RAW }).map_err(|e| fault(path, e))?;
+        let digest = Arc::new(Mutex::new((blake3::Hasher::new(), 0)));
+        let file = Digested { file, digest: Arc::clone(&digest) };
         let writer = SerializedFileWriter::new(file, Arc::new(schema), Arc::new(properties.build())).map_err(|e| fault(path, e))?;
-        Ok(TableWriter { writer, steps, path: path.into(), aside })
+        Ok(TableWriter { writer, digest, steps, path: path.into(), aside })
     }
 
     /// Writes a row group and empties the columns.
@@ -131,7 +158,13 @@ impl TableWriter {
     }
 
     /// Makes the file durable, still aside.
-    pub fn finish(self) -> Result<Finished, StoreError> {
+    pub fn finish(mut self) -> Result<Finished, StoreError> {
+        self.writer.flush().map_err(|e| StoreError::io(&self.path, &e))?;
+        let digest = {
+            let d = self.digest.lock().unwrap_or_else(|e| e.into_inner());
+            format!("{} {}", d.1, d.0.finalize().to_hex())
+        };
+        self.writer.append_key_value_metadata(KeyValue::new(DIGEST.to_owned(), digest));
         self.writer.close().map_err(|e| fault(&self.path, e))?;
         File::open(&self.aside).and_then(|f| f.sync_all()).map_err(|e| StoreError::io(&self.path, &e))?;
         Ok(Finished { path: self.path, aside: self.aside })
@@ -169,7 +202,8 @@ impl TableReader {
             .map(|c| (c.name().to_owned(), c.physical_type(), c.self_type().get_basic_info().repetition() == Repetition::REQUIRED))
             .collect();
         let named = |names: &[(&str, Physical)]| {
-            columns.len() == names.len() && columns.iter().zip(names).all(|(have, want)| (have.0.as_str(), have.1, have.2) == (want.0, want.1, true))
+            columns.len() == names.len()
+                && columns.iter().zip(names).all(|(have, want)| (have.0.as_str(), have.1, have.2) == (want.0, want.1, true))
         };
         let raw = [("point", Physical::INT32), ("at_ms", Physical::INT64), ("value", Physical::DOUBLE), ("quality", Physical::INT32)];
         let steps = [
@@ -199,6 +233,18 @@ impl TableReader {
     pub fn note(&self, key: &str) -> Option<&str> {
         let notes = self.reader.metadata().file_metadata().key_value_metadata()?;
         notes.iter().find(|n| n.key == key)?.value.as_deref()
+    }
+
+    /// Are the bytes of all row groups those that were written? What is wrong, if anything.
+    pub fn digest_fault(&self) -> Result<Option<String>, StoreError> {
+        let Some((length, expected)) = self.note(DIGEST).and_then(|d| d.split_once(' ')) else {
+            return Ok(Some("it has no digest".into()));
+        };
+        let io = |e: std::io::Error| StoreError::io(&self.path, &e);
+        let mut hasher = blake3::Hasher::new();
+        let rest = File::open(&self.path).map_err(io)?.take(length.parse().unwrap_or(0));
+        hasher.update_reader(rest).map_err(io)?;
+        Ok((hasher.finalize().to_hex().as_str() != expected).then(|| "its bytes are not those that were written".into()))
     }
 
     /// First and last point of a group; everything where the file does not say.
