@@ -12,8 +12,8 @@
 //! marked distrusted until its rebirth; an edge is asked at most once in [`ASK_EVERY`].
 //!
 //! A death whose `bdSeq` is not its birth's is, by the specification, to be ignored: it may be the will of an earlier
-//! session that the broker delivered late. But publishers exist that number wrongly (`pysparkplug` 0.4: the will of a
-//! session carries another number than its birth), and believing a dead sensor is the worse mistake. So such a death makes
+//! session that the broker delivered late. But publishers exist that number wrongly (`pysparkplug` 0.6.1 prepares the next
+//! session's number right after its birth, and its parting NDEATH carries that one), and believing a dead sensor is the worse mistake. So such a death makes
 //! the edge *suspect*, not dead, and asks for a rebirth: a living edge answers and is trusted again, a dead one stays so.
 
 use super::sparkplug_wire::{Metric, Payload, Sent, datatype};
@@ -145,7 +145,7 @@ pub fn rebirth(group: &str, edge: &str, now: Timestamp) -> (String, Vec<u8>) {
         value: Some(Sent::Boolean(true)),
         ..Metric::default()
     };
-    let payload = Payload { timestamp: Some(now.0 as u64), metrics: vec![metric], seq: None };
+    let payload = Payload { timestamp: Some(now.0 as u64), metrics: vec![metric], ..Payload::default() };
     (format!("spBv1.0/{group}/NCMD/{edge}"), payload.encode_to_vec())
 }
 
@@ -163,6 +163,9 @@ impl Edges {
             return Ok(None);
         }
         let payload = Payload::decode(payload).map_err(|_| "message not protobuf")?;
+        if payload.uuid.as_deref() == Some("SPBV1.0_COMPRESSED") {
+            return Err("compressed payload not read");
+        }
         if payload.metrics.len() > SAMPLES_MAX {
             return Err("too many values in a message");
         }
@@ -384,7 +387,7 @@ mod tests {
     impl Host {
         /// What a message gives: its samples, its refusals, what it changes.
         fn take(&mut self, topic: &str, seq: Option<u64>, metrics: Vec<Metric>) -> (Vec<Seen>, Vec<(&'static str, u64)>, Change) {
-            let bytes = Payload { timestamp: Some(T), metrics, seq }.encode_to_vec();
+            let bytes = Payload { timestamp: Some(T), metrics, seq, uuid: None }.encode_to_vec();
             let mut batch = Batch::default();
             self.1 += 20_000;
             let (_, change) = self.0.take(&format!("spBv1.0/{topic}"), &bytes, Timestamp(self.1), &mut batch).unwrap().unwrap();
