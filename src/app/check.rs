@@ -28,6 +28,9 @@ pub fn run(args: CheckArgs) -> Result<(), String> {
         for s in &f.sources {
             println!("  source {} ({}): {} declared values", s.filter, s.format.name(), s.values.len());
         }
+        if let Err(e) = crate::ingest::check_sources(f) {
+            faults.push(e);
+        }
         if let Err(e) = super::service::load_classes(site) {
             faults.push(e);
         }

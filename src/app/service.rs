@@ -124,6 +124,7 @@ impl Service {
         let mut tasks = Vec::new();
         for configured in &config.sites {
             let site = Arc::new(configured.file.clone());
+            crate::ingest::check_sources(&site)?;
             let url = config.broker_of(&site, options.broker_overridden);
             let mut link = link_options(config, &url, &site.site.id, site.filters())?;
             if options.lock_step {

@@ -249,6 +249,11 @@ async fn take(shared: &SiteShared, delivery: Delivery, stop: &mut watch::Receive
         return false;
     }
     receipt.acknowledge();
+    for out in &taken.outgoing {
+        if let Err(e) = shared.publisher.send(out.clone()) {
+            tracing::warn!(site = shared.id(), "{e}");
+        }
+    }
     think(shared, &taken);
     true
 }
@@ -295,10 +300,14 @@ fn append(shared: &SiteShared, taken: &Taken, catalogue: Option<&crate::site::Ca
     if let Some(c) = catalogue {
         shared.store.put_catalogue(shared.id(), c)?;
     }
-    if taken.readings.is_empty() {
-        return Ok(Appended::default());
+    let appended = match taken.readings.as_slice() {
+        [] => Appended::default(),
+        readings => shared.store.append(shared.id(), readings)?,
+    };
+    for job in &taken.jobs {
+        shared.store.put_record("job", shared.id(), job.start, &job.id, &serde_json::to_vec(job).unwrap_or_default())?;
     }
-    shared.store.append(shared.id(), &taken.readings)
+    Ok(appended)
 }
 
 /// Takes the site's clock forward: requests first, then the echo of the newest heartbeat.

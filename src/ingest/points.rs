@@ -200,6 +200,18 @@ impl Points {
         set_back
     }
 
+    /// Files "no value" for a point whose publisher has died: from now on, or just behind its newest value.
+    pub fn silence(&mut self, index: u32, host_now: Timestamp, taken: &mut Taken) {
+        let Some(latest) = self.slot(index).and_then(|s| s.latest) else { return };
+        if latest.value.is_nan() {
+            return;
+        }
+        let behind = latest.at + Span(1);
+        let at = if self.clock_source == ClockSource::Data { behind } else { behind.max(self.arrival(host_now)) };
+        // A refusal here is a duplicate of the same silence.
+        let _ = self.accept(index, None, at, Quality::GOOD, host_now, taken);
+    }
+
     /// Marks the newest reading of a point at once, without a new value: its publisher died or lost count.
     pub fn distrust(&mut self, index: u32, mark: Quality) {
         if let Some(latest) = self.slots.get_mut(index as usize).and_then(|s| s.latest.as_mut()) {

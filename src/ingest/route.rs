@@ -5,12 +5,11 @@
 //! Invariants: what is remembered is bounded ([`REMEMBERED_MAX`]) and can be made again from the site file; points are
 //! bounded per source and per site; a topic that brings no point is not remembered.
 
-use super::decode;
+use super::decode::{self, flex};
 use super::points::{Origin, Points};
 use crate::reading::PointId;
-use crate::site::{Format, Point, Source, SourceValue, TextTemplate, TopicTemplate, Undeclared, filter_matches, glob};
+use crate::site::{Format, POINTS_MAX, Point, Source, SourceValue, TextTemplate, TopicTemplate, Undeclared, filter_matches, glob};
 use crate::units::{Kind, Unit};
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 /// Targets remembered per site; beyond it all are forgotten and made again as they come.
@@ -87,6 +86,8 @@ pub(super) struct Ready {
     topic: Option<TopicTemplate>,
     declared: Vec<Declared>,
     undeclared: Declared,
+    /// Signers' keys (`flex`).
+    pub keys: flex::Keys,
     /// Points that it has brought in this process.
     brought: usize,
 }
@@ -96,6 +97,8 @@ pub(super) struct Router {
     pub sources: Vec<Ready>,
     topics: HashMap<Box<str>, Topic>,
     remembered: usize,
+    /// Names that publishers have given to topics, without the topics' leading slashes.
+    names: HashMap<Box<str>, Box<str>>,
 }
 
 /// A template of a checked site file; one that cannot be read gives no text, and its values are refused.
@@ -123,8 +126,8 @@ impl Declared {
         }
     }
 
-    fn means(&self, key: &str, part: &dyn Fn(&str) -> Option<String>) -> bool {
-        glob(&self.value.key, key) && self.value.when.iter().all(|(name, pattern)| part(name).is_some_and(|p| glob(pattern, &p)))
+    fn means<'p>(&self, key: &str, part: impl Fn(&str) -> Option<&'p str>) -> bool {
+        glob(&self.value.key, key) && self.value.when.iter().all(|(name, pattern)| part(name).is_some_and(|p| glob(pattern, p)))
     }
 }
 
@@ -134,10 +137,12 @@ impl Router {
             topic: source.topic.as_deref().and_then(|t| TopicTemplate::parse(t).ok()),
             declared: source.values.iter().cloned().map(Declared::new).collect(),
             undeclared: Declared::new(SourceValue::undeclared()),
+            // A site file whose keys cannot be read does not start; without keys nothing is believed.
+            keys: flex::Keys::parse(&source.keys).unwrap_or_default(),
             brought: 0,
             source: source.clone(),
         };
-        Router { sources: sources.iter().map(ready).collect(), topics: HashMap::new(), remembered: 0 }
+        Router { sources: sources.iter().map(ready).collect(), topics: HashMap::new(), remembered: 0, names: HashMap::new() }
     }
 
     /// The source that a topic belongs to.
@@ -157,10 +162,28 @@ impl Router {
         }
     }
 
+    /// Takes in the name of a topic; the topic's points are described anew. False = too many names.
+    pub fn name(&mut self, topic: &str, name: &str) -> bool {
+        let bare = topic.trim_start_matches('/');
+        if self.names.get(bare).is_some_and(|n| **n == *name) {
+            return true;
+        }
+        if self.names.len() >= POINTS_MAX {
+            return false;
+        }
+        self.names.insert(bare.into(), name.into());
+        self.topics.remove(bare);
+        self.topics.remove(format!("/{bare}").as_str());
+        true
+    }
+
     /// Finds or makes the target of a name that is not remembered, and remembers it.
     pub fn resolve(&mut self, which: usize, topic: &str, series: Option<&str>, key: &str, points: &mut Points) -> (Target, bool) {
         let (target, changed) = match self.sources.get_mut(which) {
-            Some(ready) => ready.target(which, topic, series, key, points),
+            Some(ready) => {
+                let known_as = self.names.get(topic.trim_start_matches('/')).map(|n| &**n);
+                ready.target(which, (topic, known_as), series, key, points)
+            }
             None => (Target::Refused("topic of no source"), false),
         };
         if matches!(target, Target::Refused(_)) && self.shelf(topic, series).is_none() {
@@ -182,7 +205,14 @@ impl Router {
 }
 
 impl Ready {
-    fn target(&mut self, which: usize, topic: &str, series: Option<&str>, key: &str, points: &mut Points) -> (Target, bool) {
+    fn target(
+        &mut self,
+        which: usize,
+        topic: (&str, Option<&str>),
+        series: Option<&str>,
+        key: &str,
+        points: &mut Points,
+    ) -> (Target, bool) {
         match self.point(which, topic, series, key, points) {
             Ok(Some((index, changed))) => (Target::Point(index), changed),
             Ok(None) => (Target::Ignored, false),
@@ -193,33 +223,28 @@ impl Ready {
     fn point(
         &mut self,
         which: usize,
-        topic: &str,
+        (topic, known_as): (&str, Option<&str>),
         series: Option<&str>,
         key: &str,
         points: &mut Points,
     ) -> Result<Option<(u32, bool)>, &'static str> {
-        let mut parts: Vec<(Cow<'_, str>, Cow<'_, str>)> = Vec::new();
-        if let Some(template) = &self.topic {
-            let named = template.parts(topic).ok_or("topic not as the source's template")?;
-            parts.extend(named.into_iter().map(|(n, t)| (Cow::Borrowed(n), Cow::Borrowed(t))));
+        let mut of_topic = Vec::new();
+        if let Some(template) = &self.topic
+            && self.source.format != Format::Sparkplug
+        {
+            of_topic = template.parts(topic).ok_or("topic not as the source's template")?;
         }
-        let mut named = Cow::Borrowed(series.unwrap_or(topic));
-        if self.source.format == Format::Examon {
-            named = Cow::Owned(String::new());
-        }
-        if let Some(s) = series {
-            parts.extend(decode::parts(self.source.format, s));
-        }
-        let part = |name: &str| parts.iter().find(|(n, _)| *n == name).map(|(_, t)| t.as_ref());
-        // The payload of these formats is a bare number: the topic names it.
-        let key = if key.is_empty() { part("key").or_else(|| topic.rsplit('/').next()).unwrap_or_default() } else { key };
+        let named = decode::named(&self.source, topic, series)?;
+        let of_topic = |name: &str| of_topic.iter().find(|(n, _)| *n == name).map(|(_, t)| *t);
+        let key = if key.is_empty() { of_topic("key").or(named.key).unwrap_or_default() } else { key };
         let part = |name: &str| match name {
             "key" => Some(key),
             "topic" => Some(topic),
-            "series" => Some(&*named),
-            _ => part(name),
+            "series" => Some(named.series.as_str()),
+            "name" if known_as.is_some() => known_as,
+            _ => of_topic(name).or_else(|| named.parts.iter().find(|(n, _)| *n == name).map(|(_, t)| t.as_ref())),
         };
-        let declared = self.declared.iter().find(|d| d.means(key, &|n| part(n).map(str::to_owned)));
+        let declared = self.declared.iter().find(|d| d.means(key, part));
         let d = match (declared, self.source.undeclared) {
             (Some(d), _) => d,
             (None, Undeclared::Take) => &self.undeclared,

@@ -7,17 +7,17 @@
 //! message that is refused leaves nothing behind, and a value that is refused leaves its message's others alone.
 
 use super::decode::dsx::{self, Topic};
-use super::decode::{self, Batch, Value};
+use super::decode::{self, Batch, JobNote, Note, PAYLOAD_MAX, Value, flex, inflate, sparkplug};
 use super::points::{Origin, Points};
 use super::publish::Outgoing;
 use super::quarantine::{Quarantine, Refusal};
 use super::route::{Router, Target};
 use crate::event::{MESSAGES, READINGS_DUPLICATE, REFUSED, Tally};
 use crate::reading::{Latest, PointId, Quality, Reading};
-use crate::site::{Catalogue, Classes, ClockSource, Point, SiteFile};
+use crate::site::{Catalogue, Classes, ClockSource, Format, Point, SiteFile};
 use crate::time::Timestamp;
 use bytes::Bytes;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 /// Early values kept per site; beyond it the oldest is dropped and counted.
 pub const EARLY_MAX: usize = 8192;
@@ -43,6 +43,8 @@ pub struct Taken {
     pub heartbeats: Vec<Timestamp>,
     /// What the intake itself has to say to publishers (Sparkplug's rebirth requests).
     pub outgoing: Vec<Outgoing>,
+    /// Jobs that publishers have noted.
+    pub jobs: Vec<JobNote>,
     pub catalogue_changed: bool,
     pub messages: u64,
     /// Messages and values refused, and early values dropped.
@@ -59,6 +61,9 @@ pub struct SiteIngest {
     points: Points,
     router: Router,
     early: VecDeque<(Box<str>, dsx::Value)>,
+    edges: sparkplug::Edges,
+    /// The points of each Sparkplug edge and device.
+    members: HashMap<Box<str>, BTreeSet<u32>>,
     quarantine: Quarantine,
 }
 
@@ -89,6 +94,8 @@ impl SiteIngest {
             points: Points::new(site.bus.clock, classes, catalogue),
             router: Router::new(&site.sources),
             early: VecDeque::new(),
+            edges: sparkplug::Edges::default(),
+            members: HashMap::new(),
             quarantine: Quarantine::default(),
         }
     }
@@ -127,15 +134,76 @@ impl SiteIngest {
     /// A message of a source.
     fn source<'p>(&mut self, which: usize, packet: &'p Packet, batch: &mut Batch<'p>, turn: &mut Turn) -> Result<(), &'static str> {
         let Some(ready) = self.router.sources.get(which) else { return Err("topic of no source") };
+        if packet.payload.len() > PAYLOAD_MAX {
+            return Err("message too long");
+        }
         batch.clear();
-        decode::decode(&ready.source, &packet.topic, &packet.payload, batch)?;
-        self.file(which, packet, batch, turn);
+        match ready.source.format {
+            Format::Sparkplug => return self.sparkplug(which, packet, turn),
+            Format::Flex => flex::decode(&ready.keys, &packet.payload, batch)?,
+            format if decode::may_be_gzip(format) => {
+                if let Some(plain) = inflate::inflate(&packet.payload)? {
+                    let mut batch = Batch::default();
+                    decode::decode(&ready.source, &packet.topic, &plain, &mut batch)?;
+                    self.file(which, &packet.topic, packet, &batch, turn);
+                    return Ok(());
+                }
+                decode::decode(&ready.source, &packet.topic, &packet.payload, batch)?;
+            }
+            _ => decode::decode(&ready.source, &packet.topic, &packet.payload, batch)?,
+        }
+        for note in batch.notes.drain(..) {
+            match note {
+                Note::Job(job) => turn.taken.jobs.push(job),
+                Note::Named { topic, name } => {
+                    if !self.router.name(topic, name) {
+                        return Err("too many names");
+                    }
+                }
+            }
+        }
+        self.file(which, &packet.topic, packet, batch, turn);
         Ok(())
     }
 
-    /// Files the samples of a message.
-    fn file(&mut self, which: usize, packet: &Packet, batch: &Batch<'_>, turn: &mut Turn) {
-        let format = self.router.sources.get(which).map_or(DSX, |s| s.source.format.name());
+    /// A Sparkplug message: its values, and what its sender's life means for the points that it has brought.
+    fn sparkplug(&mut self, which: usize, packet: &Packet, turn: &mut Turn) -> Result<(), &'static str> {
+        let mut batch = Batch::default();
+        let taken = self.edges.take(&packet.topic, &packet.payload, turn.host_now, &mut batch)?;
+        let Some((from, change)) = taken else { return Ok(()) };
+        let sender = from.series();
+        // Birth and data come on different topics but are of the same points: the sender stands for both.
+        let series = batch.series.len() as u32;
+        batch.series.push(sender.as_str().into());
+        batch.samples.iter_mut().for_each(|s| s.series = Some(series));
+        if change.suspect {
+            for index in self.members_of(&sparkplug::From { device: None, ..from }.series()) {
+                self.points.distrust(index, Quality::DISTRUSTED);
+            }
+        }
+        self.file(which, "spBv1.0", packet, &batch, turn);
+        if change.died {
+            for index in self.members_of(&sender) {
+                self.points.silence(index, turn.host_now, &mut turn.taken);
+            }
+        }
+        if change.ask {
+            let (topic, payload) = sparkplug::rebirth(from.group, from.edge, turn.host_now);
+            turn.taken.outgoing.push(Outgoing { topic, payload });
+        }
+        Ok(())
+    }
+
+    /// The points of an edge with its devices, or of a device.
+    fn members_of(&self, sender: &str) -> Vec<u32> {
+        let of = |name: &str| name.strip_prefix(sender).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        self.members.iter().filter(|(name, _)| of(name)).flat_map(|(_, points)| points.iter().copied()).collect()
+    }
+
+    /// Files the samples of a message; what is remembered of them stands under `topic`.
+    fn file(&mut self, which: usize, topic: &str, packet: &Packet, batch: &Batch<'_>, turn: &mut Turn) {
+        let source = self.router.sources.get(which).map(|s| s.source.format);
+        let format = source.map_or(DSX, Format::name);
         for &(reason, n) in &batch.refusals {
             self.refuse(format, &packet.topic, reason, "", &packet.payload, n, turn);
         }
@@ -147,7 +215,7 @@ impl SiteIngest {
             let mut from = 0;
             // Whatever is remembered goes the short way; one that is not is looked up, and the short way goes on behind it.
             while from < now.len() {
-                if let Some(shelf) = self.router.shelf(&packet.topic, series) {
+                if let Some(shelf) = self.router.shelf(topic, series) {
                     while let Some(sample) = now.get(from) {
                         let Some(target) = shelf.find(&sample.key) else { break };
                         from += 1;
@@ -158,7 +226,10 @@ impl SiteIngest {
                 }
                 if let Some(sample) = now.get(from) {
                     from += 1;
-                    let (target, changed) = self.router.resolve(which, &packet.topic, series, &sample.key, &mut self.points);
+                    let (target, changed) = self.router.resolve(which, topic, series, &sample.key, &mut self.points);
+                    if let (Target::Point(index), Some(sender), Some(Format::Sparkplug)) = (target, series, source) {
+                        self.members.entry(sender.into()).or_default().insert(index);
+                    }
                     turn.taken.catalogue_changed |= changed;
                     if let Err(reason) = sample_to(&mut self.points, target, sample, turn) {
                         self.refuse(format, &packet.topic, reason, &sample.key, &packet.payload, 1, turn);

@@ -520,7 +520,7 @@ load = "load"
         let why = refused(&text.replace("\nunit = \"W\"", ""));
         assert!(why.contains("source 1 (\"dc/#\")") && why.contains("has no `unit`"), "{why}");
         assert!(refused(&text.replace("\"W\"", "\"furlong\"")).contains("is not known"));
-        assert!(refused(&text.replace("\"{node}\"", "\"{rack}\"")).contains("names no {rack}"));
+        assert!(refused(&text.replace("\"{node}\"", "\"{rack}\"")).contains("no part is named {rack}"));
         assert!(refused(&text.replace("dc/{node}", "dc/{node")).contains("must fill its level"));
         assert!(refused(&text.replace("format = \"json\"", "format = \"flex\"")).contains("belong together"));
         assert!(refused(&text.replace("format = \"json\"", "format = \"xml\"")).contains("line"));

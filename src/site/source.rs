@@ -274,15 +274,23 @@ impl Source {
         if self.values.is_empty() && self.undeclared != Undeclared::Take {
             return Err("declares no value; add [[source.value]] tables, or undeclared = \"take\" to store everything without units".into());
         }
-        // Formats without tags have all their parts in the topic: a template can be judged now.
-        let closed = matches!(format, Format::Bare | Format::Dcdb) || (format == Format::Json && self.tags.is_none());
+        // Of most formats it is known which parts there are: their texts can be judged now.
+        let tags = self.tags.as_deref().unwrap_or_default();
+        let own: &[&str] = match format {
+            Format::Dcdb => &["name"],
+            Format::Sparkplug => &["group", "edge", "device"],
+            Format::Redfish => &["property"],
+            Format::Thingsboard => &["device"],
+            _ => &[],
+        };
+        let open = matches!(format, Format::Examon | Format::ExamonJson | Format::Line);
+        let named = |name: &str| topic.as_ref().is_some_and(|t| t.names().any(|n| n == name)) || tags.iter().any(|t| t == name);
+        let known = |name: &str| open || ["key", "topic", "series"].contains(&name) || own.contains(&name) || named(name);
         for v in &self.values {
             v.check().map_err(|why| format!("value {:?}: {why}", v.key))?;
-            let known =
-                |name: &str| ["key", "topic", "series"].contains(&name) || topic.as_ref().is_some_and(|t| t.names().any(|n| n == name));
-            for (field, text) in v.templates().filter(|_| closed) {
+            for (field, text) in v.templates() {
                 if let Some(name) = TextTemplate::parse(text)?.names().find(|n| !known(n)) {
-                    return Err(format!("value {:?}: {field} = {text:?}: `topic` names no {{{name}}}", v.key));
+                    return Err(format!("value {:?}: {field} = {text:?}: no part is named {{{name}}}; name the levels of `topic`", v.key));
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! Integration tests of `ingest`: NVIDIA's recording, the order of metadata and values, clocks, hostile packets, the link.
 
-use std::path::{Path, PathBuf};
+use crate::common::{repository, shared};
+use std::path::Path;
 use std::time::Duration;
 use tramuntana::event::{REFUSED, Tally};
 use tramuntana::ingest::mqtt::{BrokerAddress, Delivery, LinkError, LinkOptions, LinkState, MqttLink, SendRefused, check_connection};
@@ -13,10 +14,6 @@ use tramuntana::store::{Embedded, Store};
 use tramuntana::time::{Span, Timestamp};
 
 const T0: i64 = 1_784_000_000_000;
-
-fn repository() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
 
 /// A site whose clock is `clock` and that we are `US` in.
 fn site(clock: &str) -> SiteIngest {
@@ -174,13 +171,8 @@ fn every_shipped_points_file_loads() {
 
 #[test]
 fn nvidias_recording_is_taken_in_whole() {
-    let path = Path::new("/work/shared/data/dsx/exemplar.csv");
-    let near = repository().join("../shared/data/dsx/exemplar.csv");
-    let Some(path) = [path, near.as_path()].into_iter().find(|p| p.is_file()) else {
-        println!("skipped: ../shared/data not present");
-        return;
-    };
-    let recording = Recording::load(path).unwrap();
+    let Some(path) = shared("data/dsx/exemplar.csv") else { return };
+    let recording = Recording::load(&path).unwrap();
     assert_eq!(recording.messages.len(), 4711);
     let home = repository().join("sensors/dsx-exemplar");
     let file = SiteFile::load(&home.join("site.toml")).unwrap();
@@ -263,7 +255,10 @@ fn plain_json_becomes_points_by_the_site_files_description() {
     let t = take(
         &mut hall,
         &tally,
-        &[message(r#","seq":1,"node":"n345""#), packet("dc/h1/r07/n345/telemetry", r#"{"door":"ajar","inlet_c":23}"#)],
+        &[
+            message(r#","seq":1,"node":"n345""#),
+            packet("dc/h1/r07/n345/telemetry", &format!(r#"{{"door":"ajar","inlet_c":23,"ts":{}}}"#, ns + 1_000_000)),
+        ],
     );
     assert_eq!((t.catalogue_changed, t.duplicates, t.values, t.refused), (false, 3, 1, 3), "{:?}", hall.quarantine().collect::<Vec<_>>());
     assert_eq!(tally.get(REFUSED, "json/value not declared in the site file"), 2);

@@ -1,9 +1,11 @@
 //! The one integration test binary; each room has its file.
 
 mod api;
+mod common;
 mod control;
 mod demo;
 mod forecast;
+mod formats;
 mod ingest;
 mod link;
 mod plant;

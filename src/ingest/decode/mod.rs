@@ -6,13 +6,25 @@
 //! is a static text, so that counters stay bounded; sizes, counts and nesting are bounded by the constants here; the unit
 //! is converted once, in `ingest::points`.
 
+pub mod bare;
+pub mod dcdb;
 pub mod dsx;
+pub mod examon;
+pub mod flex;
+pub mod inflate;
 pub mod json;
+pub mod line;
+pub mod redfish;
+pub mod sparkplug;
+pub mod sparkplug_wire;
+pub mod thin_edge;
+pub mod thingsboard;
 pub mod time;
 
 use crate::reading::Quality;
 use crate::site::{Format, Source};
 use crate::time::Timestamp;
+use serde::Serialize;
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -82,12 +94,35 @@ pub struct Sample<'a> {
     pub marks: Quality,
 }
 
+/// A job as its publisher noted it: kept as a record, never as a point.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct JobNote {
+    pub id: String,
+    pub user: String,
+    pub start: Timestamp,
+    /// None = it runs.
+    pub end: Option<Timestamp>,
+    pub nodes: Vec<String>,
+}
+
+/// What a message says that is no value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note<'a> {
+    Job(JobNote),
+    /// A topic's points have a name (`{name}` in the site file's texts).
+    Named {
+        topic: &'a str,
+        name: &'a str,
+    },
+}
+
 /// What one message said.
 #[derive(Debug, Default)]
 pub struct Batch<'a> {
     pub samples: Vec<Sample<'a>>,
-    /// What names a series within the message, in the format's own writing; see [`parts`].
+    /// What names a series within the message, in the format's own writing; see [`named`].
     pub series: Vec<Cow<'a, str>>,
+    pub notes: Vec<Note<'a>>,
     /// Values refused: reason and number.
     pub refusals: Vec<(&'static str, u64)>,
 }
@@ -96,6 +131,7 @@ impl<'a> Batch<'a> {
     pub fn clear(&mut self) {
         self.samples.clear();
         self.series.clear();
+        self.notes.clear();
         self.refusals.clear();
     }
 
@@ -121,23 +157,67 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Decodes a message of a source. An error refuses it whole; the batch then counts for nothing.
-pub fn decode<'a>(source: &Source, _topic: &'a str, payload: &'a [u8], batch: &mut Batch<'a>) -> Result<(), &'static str> {
-    if payload.len() > PAYLOAD_MAX {
-        return Err("message too long");
-    }
+/// Decodes a message of a source, inflated where it was compressed ([`inflate::inflate`]). An error refuses it whole; the
+/// batch then counts for nothing. Sparkplug and Flex have decoders of their own: they need a memory, and keys.
+pub fn decode<'a>(source: &Source, topic: &'a str, payload: &'a [u8], batch: &mut Batch<'a>) -> Result<(), &'static str> {
     match source.format {
         Format::Json => json::decode(source, payload, batch),
-        _ => Err("format not built in"),
+        Format::Bare => bare::decode(payload, batch),
+        Format::Examon => examon::decode(payload, batch),
+        Format::ExamonJson => examon::decode_json(source, payload, batch),
+        Format::Dcdb => dcdb::decode(topic, payload, batch),
+        Format::Line => line::decode(source, payload, batch),
+        Format::Thingsboard => thingsboard::decode(source, topic, payload, batch),
+        Format::ThinEdge => thin_edge::decode(topic, payload, batch),
+        Format::Redfish => redfish::decode(payload, batch),
+        Format::Sparkplug | Format::Flex => Err("format with a decoder of its own"),
     }
 }
 
-/// The parts of a series' text, as the format writes them.
-pub fn parts<'s>(format: Format, series: &'s str) -> Vec<(Cow<'s, str>, Cow<'s, str>)> {
-    match format {
-        Format::Json => tags(series),
-        _ => Vec::new(),
-    }
+/// May a format's payload be gzip?
+pub fn may_be_gzip(format: Format) -> bool {
+    matches!(format, Format::Examon | Format::ExamonJson)
+}
+
+/// A message's parts besides those of the topic's template.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Named<'t> {
+    /// What names the series: `{series}`.
+    pub series: String,
+    pub parts: Vec<(Cow<'t, str>, Cow<'t, str>)>,
+    /// The value's name, where the topic gives it.
+    pub key: Option<&'t str>,
+}
+
+/// What names a sample: the parts of its topic and of its series' text, as the format writes them.
+pub fn named<'t>(source: &Source, topic: &'t str, series: Option<&'t str>) -> Result<Named<'t>, &'static str> {
+    let text = series.unwrap_or_default();
+    let below = |text: &str| if text.is_empty() { topic.to_owned() } else { format!("{topic}/{}", text.trim_start_matches('/')) };
+    Ok(match source.format {
+        Format::Examon => {
+            let (pairs, metric) = examon::pairs(topic)?;
+            let series = examon::series(source, pairs.iter().copied());
+            let parts = pairs.into_iter().map(|(k, v)| (k.into(), v.into())).collect();
+            Named { series, parts, key: Some(metric) }
+        }
+        Format::ExamonJson => Named { series: text.to_owned(), parts: tags(text), key: None },
+        Format::Line => {
+            let parts = line::parts(text);
+            Named { series: line::series(source, &parts), parts, key: None }
+        }
+        Format::Sparkplug => {
+            let names = ["group", "edge", "device"].map(Cow::Borrowed);
+            let parts = names.into_iter().zip(text.splitn(3, '/').map(Cow::Borrowed)).collect();
+            Named { series: text.to_owned(), parts, key: None }
+        }
+        Format::Redfish => {
+            let property = series.map(|p| ("property".into(), p.into()));
+            Named { series: below(text), parts: property.into_iter().collect(), key: None }
+        }
+        Format::Json | Format::Thingsboard => Named { series: below(text), parts: tags(text), key: None },
+        Format::Bare | Format::Dcdb => Named { series: topic.to_owned(), parts: Vec::new(), key: topic.rsplit('/').next() },
+        Format::ThinEdge | Format::Flex => Named { series: topic.to_owned(), parts: Vec::new(), key: None },
+    })
 }
 
 /// Between a tag's name and its text, and between two tags, in the series that we write ourselves.
@@ -199,8 +279,9 @@ pub(crate) mod tests {
 
     /// What a message gives, or why it is refused whole.
     pub fn seen(source: &Source, payload: &[u8]) -> Result<Vec<Seen>, &'static str> {
+        let inflated = inflate::inflate(payload)?;
         let mut batch = Batch::default();
-        decode(source, "a/b", payload, &mut batch)?;
+        decode(source, "a/b", inflated.as_deref().unwrap_or(payload), &mut batch)?;
         Ok(owned(&batch))
     }
 

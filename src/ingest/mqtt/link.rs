@@ -73,7 +73,7 @@ impl Batch {
 }
 
 impl MqttLink {
-    /// `integration` is our identifier: the publisher sends nothing outside `BMS/v1/{integration}/Value/`.
+    /// `integration` is our identifier: the publisher sends nothing but what [`crate::ingest::publish::may_go_out`] says.
     /// `deliveries` should have room for 1 or 2: the batch grows while the consumer is busy.
     pub fn new(
         options: LinkOptions,

@@ -5,7 +5,7 @@
 
 use super::frame;
 use super::options::MqttVersion;
-use crate::ingest::publish::Outgoing;
+use crate::ingest::publish::{Outgoing, may_go_out};
 use bytes::BytesMut;
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::Notify;
@@ -90,7 +90,7 @@ pub enum SendRefused {
     Down { topic: String },
     #[error("{topic}: not sent: too many messages already wait for the broker")]
     Full { topic: String },
-    #[error("{topic}: not sent: it is not under BMS/v1/{us}/Value/")]
+    #[error("{topic}: not sent: it is neither under BMS/v1/{us}/Value/ nor a request to a Sparkplug edge")]
     NotOurs { topic: String, us: String },
 }
 
@@ -99,13 +99,12 @@ pub enum SendRefused {
 pub struct Publisher {
     outbox: Arc<Mutex<Option<Arc<Outbox>>>>,
     version: MqttVersion,
-    prefix: Arc<str>,
     us: Arc<str>,
 }
 
 impl Publisher {
     pub(super) fn new(version: MqttVersion, us: &str) -> Publisher {
-        Publisher { outbox: Arc::default(), version, prefix: format!("BMS/v1/{us}/Value/").into(), us: us.into() }
+        Publisher { outbox: Arc::default(), version, us: us.into() }
     }
 
     pub(super) fn set(&self, outbox: Option<Arc<Outbox>>) {
@@ -121,7 +120,7 @@ impl Publisher {
     /// Queues a message (QoS 0, not retained) and returns at once. Refused while the link is down: an old request must not
     /// go out later.
     pub fn send(&self, out: Outgoing) -> Result<(), SendRefused> {
-        if !out.topic.starts_with(&*self.prefix) {
+        if !may_go_out(&out.topic, &self.us) {
             return Err(SendRefused::NotOurs { topic: out.topic, us: self.us.to_string() });
         }
         let outbox = self.outbox.lock().unwrap_or_else(|e| e.into_inner()).clone();
