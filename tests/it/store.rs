@@ -310,7 +310,7 @@ fn each_class_of_rows_is_kept_as_long_as_it_says() {
     // Ten days of two points, a reading every 20 s.
     let all: Vec<Reading> =
         (0..10 * 4320).flat_map(|i| [reading(0, DAY0 + i * 20_000, i as f64), reading(1, DAY0 + i * 20_000, -(i as f64))]).collect();
-    all.chunks(9000).for_each(|c| drop(store.append("hq", c).unwrap()));
+    all.chunks(9000).for_each(|c| assert_eq!(store.append("hq", c).unwrap().stored as usize, c.len()));
     let now = Timestamp(DAY0 + 10 * DAY_MS);
     assert_eq!(store.seal_before("hq", now).unwrap().len(), 10);
     let keep = Keep { raw_days: 2, minute_days: 5, hour_days: 8, meter_days: 9 };
