@@ -8,9 +8,9 @@
 //! [`gate::LEAD_MAX`] is followed and the order of its points begins anew.
 
 use super::decode::dsx::{self, Topic};
-use super::gate::{self, SiteClock, Watch};
+use super::gate::{self, Finding, Relations, SiteClock, Watch};
 use super::quarantine::{Quarantine, Refusal};
-use crate::event::{MESSAGES, READINGS_DUPLICATE, REFUSED, Tally};
+use crate::event::{MARKED, MESSAGES, READINGS_DUPLICATE, REFUSED, Tally};
 use crate::reading::{Latest, PointId, Quality, Reading};
 use crate::site::{Catalogue, Classes, ClockSource, Point, SiteFile};
 use crate::time::{Span, Timestamp};
@@ -72,6 +72,7 @@ pub struct SiteIngest {
     /// Newest accepted timestamp and the host's time then (`clock = "data"`).
     newest: Option<(Timestamp, Timestamp)>,
     quarantine: Quarantine,
+    relations: Relations,
 }
 
 impl SiteIngest {
@@ -88,6 +89,7 @@ impl SiteIngest {
             clock: SiteClock::default(),
             newest: None,
             quarantine: Quarantine::default(),
+            relations: Relations::new(site),
         };
         for point in catalogue.iter() {
             ingest.learn(point.clone(), Box::default());
@@ -106,9 +108,26 @@ impl SiteIngest {
                 self.refuse(&packet.topic, reason, &packet.payload, host_now, tally, &mut taken);
             }
         }
+        if self.relations.due(self.clock.now) {
+            let (now, slots) = (self.clock.now.unwrap_or(host_now), &self.slots);
+            self.relations.look(now, &self.catalogue, |id| slots.get(id.0 as usize)?.latest.as_ref(), tally);
+        }
+        self.tally_marks(&taken.readings, tally);
         tally.add(MESSAGES, "dsx", taken.messages);
         tally.add(READINGS_DUPLICATE, "dsx", taken.duplicates);
         taken
+    }
+
+    fn tally_marks(&self, readings: &[Reading], tally: &Tally) {
+        if readings.iter().all(|r| r.quality.is_good()) {
+            return;
+        }
+        for (mark, name) in Quality::NAMES {
+            let n = readings.iter().filter(|r| r.quality.has(mark)).count() as u64;
+            if n > 0 {
+                tally.add(MARKED, &format!("{}/{name}", self.relations.site()), n);
+            }
+        }
     }
 
     fn one(&mut self, packet: &Packet, host_now: Timestamp, tally: &Tally, taken: &mut Taken) -> Result<(), &'static str> {
@@ -243,7 +262,7 @@ impl SiteIngest {
             taken.duplicates += 1;
             return Ok(());
         };
-        quality = quality.with(skew);
+        quality = quality.with(skew).with(self.relations.mark(slot.id));
         if !value.trusted {
             quality = quality.with(Quality::DISTRUSTED);
         }
@@ -306,6 +325,10 @@ impl SiteIngest {
     /// The points that we must publish, with their topics.
     pub fn our_points(&self) -> impl Iterator<Item = (&Point, String)> {
         self.catalogue.iter().filter_map(|p| Some((p, super::publish::topic(p, &self.us).ok()?)))
+    }
+    /// Cross-checks between points that fail now.
+    pub fn findings(&self) -> impl Iterator<Item = Finding> {
+        self.relations.findings()
     }
     /// The newest refusals, oldest first.
     pub fn quarantine(&self) -> impl DoubleEndedIterator<Item = &Refusal> {

@@ -7,6 +7,7 @@ mod forecast;
 mod ingest;
 mod plant;
 mod plant_model;
+mod quality;
 mod report;
 mod serve;
 mod store;
