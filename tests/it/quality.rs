@@ -308,3 +308,34 @@ fn heat_that_does_not_balance_marks_the_loop_and_is_a_finding() {
     assert_eq!(tally.get(CONTRADICTIONS, "plant/balance chw"), 1);
     assert!(tally.get(MARKED, "plant/energy balance") > 100);
 }
+
+/// The gate's own cost: `cargo test --release --test it quality::pace -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement, not a test"]
+fn pace() {
+    use tramuntana::ingest::decode::dsx;
+    use tramuntana::ingest::gate::Watch;
+    const POINTS: usize = 10_000;
+    const ROUNDS: usize = 200;
+    for (unit, what) in [("C", "temperatures"), ("kW", "powers"), ("kWh", "meters"), ("%", "shares")] {
+        let json =
+            format!(r#"{{"objectType":"GenericObject","pointType":"GenericPoint","engUnit":"{unit}","objectName":"x","objectId":"x"}}"#);
+        let point = dsx::metadata("GenericObject/GenericPoint/x", json.as_bytes()).expect("a point");
+        let values: Vec<f64> = (0..ROUNDS).map(|i| breath(i * 7) + i as f64 * 0.01).collect();
+        let mut best = f64::INFINITY;
+        for _ in 0..5 {
+            let mut watches = vec![Watch::default(); POINTS];
+            let mut marked = 0_u64;
+            let begin = std::time::Instant::now();
+            for (i, v) in values.iter().enumerate() {
+                let at = Timestamp(1_784_000_000_000 + 10_000 * i as i64);
+                for w in &mut watches {
+                    marked += u64::from(!w.mark(&point, None, at, *v).expect("in order").is_good());
+                }
+            }
+            best = best.min(begin.elapsed().as_nanos() as f64 / (POINTS * ROUNDS) as f64);
+            assert!(marked < (POINTS * ROUNDS / 10) as u64, "{marked}");
+        }
+        println!("{what}: {best:.1} ns a value, best of 5, {POINTS} points of {} bytes in turn", std::mem::size_of::<Watch>());
+    }
+}
