@@ -321,7 +321,8 @@ fn pace() {
         let json =
             format!(r#"{{"objectType":"GenericObject","pointType":"GenericPoint","engUnit":"{unit}","objectName":"x","objectId":"x"}}"#);
         let point = dsx::metadata("GenericObject/GenericPoint/x", json.as_bytes()).expect("a point");
-        let values: Vec<f64> = (0..ROUNDS).map(|i| breath(i * 7) + i as f64 * 0.01).collect();
+        let value = |i: usize| if unit == "kWh" { 1000.0 + i as f64 } else { breath(i * 7) + i as f64 * 0.01 };
+        let values: Vec<f64> = (0..ROUNDS).map(value).collect();
         let mut best = f64::INFINITY;
         for _ in 0..5 {
             let mut watches = vec![Watch::default(); POINTS];
