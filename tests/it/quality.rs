@@ -257,6 +257,10 @@ fn what_stands_still_is_frozen_and_what_steps_is_not_a_spike() {
     let t = marks("C", (0..400).map(|i| if i == 300 { 85.0 } else { breath(i) }));
     assert_eq!((t[300].as_str(), count(&t, "good")), ("spike", 399));
     let t = marks("kW", (0..400).map(|i| if i < 200 { 10.0 + breath(i) } else { 90.0 + breath(i) }));
+    assert_eq!(count(&t, "good"), 400, "a machine that starts");
+    let t = marks("kW", (0..400).map(|i| if i == 300 { 6553.5 } else { 60.0 + breath(i) }));
+    assert_eq!((t[300].as_str(), count(&t, "good")), ("spike", 399), "a register's full scale");
+    let t = marks("C", (0..400).map(|i| if i < 200 { breath(i) } else { 40.0 + breath(i) }));
     assert_eq!((count(&t, "spike"), count(&t, "good")), (2, 398), "two values until a step is known for one");
 }
 

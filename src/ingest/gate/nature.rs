@@ -51,9 +51,11 @@ impl Nature {
             Kind::TemperatureDifference => (n.restless, n.rests, n.can_clip, n.spike_floor) = (true, true, true, Some(5.0)),
             // 100 %RH is fog, and the end of every sensor's scale.
             Kind::Humidity => (n.restless, n.dead_zero, n.spike_floor) = (true, Some(0.0), Some(20.0)),
-            Kind::Power | Kind::ApparentPower | Kind::Current | Kind::Flow | Kind::AirFlow | Kind::Pressure | Kind::Voltage => {
+            Kind::Power | Kind::ApparentPower | Kind::Current => {
                 (n.restless, n.rests, n.can_clip, n.spike_floor) = (true, true, true, Some(0.0));
             }
+            // Held by a controller, at its highest for as long as that is asked for.
+            Kind::Flow | Kind::AirFlow | Kind::Pressure | Kind::Voltage => (n.restless, n.rests, n.spike_floor) = (true, true, Some(0.0)),
             Kind::Sound => (n.restless, n.rests, n.spike_floor) = (true, true, Some(20.0)),
             Kind::Energy => n.counter = true,
             // A drive's speed, an opening and a share rest at their ends; counts and states stand still by nature; a volume is

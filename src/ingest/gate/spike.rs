@@ -4,7 +4,9 @@
 //! 2004, doi:10.1016/j.compchemeng.2004.01.009): the distance from the median of the last [`WINDOW`] values against their
 //! median absolute deviation. A plant's values step by nature (a chiller starts, a job ends), so without a limit of the
 //! class a departure counts only where it also leaves all that the point has shown so far, its *envelope*, by half the
-//! envelope's width. A third departing value in a row is a step, not a spike: the window begins anew from it.
+//! envelope's width. Of a quantity that rests, which multiplies whenever its machine starts, only gross errors count: ten
+//! times all that was shown, while the machine runs (a decimal point, a unit, a register's full scale).
+//! A third departing value in a row is a step, not a spike: the window begins anew from it.
 //! Invariants: bounded state; a spike teaches nothing; at most two values of a step are marked.
 
 /// Values that the median is of.
@@ -13,6 +15,9 @@ const WINDOW: usize = 7;
 const K: f64 = 6.0;
 /// Makes a median absolute deviation a standard deviation, for Gaussian noise.
 const MAD_TO_SIGMA: f64 = 1.4826;
+/// Multiple of the highest value that is a gross error, and the share of it at which a machine runs.
+const GROSS: f64 = 10.0;
+const RUNNING: f64 = 0.25;
 /// Values after which the envelope is known.
 const LEARNT: u32 = 64;
 /// Departing values in a row that make a step.
@@ -37,7 +42,7 @@ impl Default for Spikes {
 
 impl Spikes {
     /// Takes in a value. True where it is a spike. `floor` is the least departure of the kind, `limit` the class's largest
-    /// plausible one; with `rests`, a fall towards zero is no spike.
+    /// plausible one; `rests` = zero is a machine at rest.
     #[inline]
     pub fn judge(&mut self, value: f64, floor: f64, limit: Option<f64>, rests: bool) -> bool {
         if self.departs(value, floor, limit, rests) {
@@ -68,10 +73,14 @@ impl Spikes {
             None => {
                 let beyond = (self.hi - self.lo) / 2.0;
                 // Nearly every value ends here.
-                if self.seen < LEARNT || value <= self.hi + beyond && (rests || value >= self.lo - beyond) {
+                let within = if rests { value <= GROSS * self.hi } else { (self.lo - beyond..=self.hi + beyond).contains(&value) };
+                if self.seen < LEARNT || within {
                     return false;
                 }
                 let (median, mad) = self.median_and_mad();
+                if rests && median < RUNNING * self.hi {
+                    return false;
+                }
                 (value - median).abs() > (K * MAD_TO_SIGMA * mad).max(floor).max(0.5 * median.abs())
             }
         }
