@@ -10,6 +10,7 @@ mod ingest;
 mod link;
 mod plant;
 mod plant_model;
+mod quality;
 mod report;
 mod serve;
 mod store;
