@@ -137,7 +137,7 @@ pub struct StoreArgs {
 /// What `store` does.
 #[derive(Clone, Debug, Subcommand)]
 pub enum StoreCommand {
-    /// Take in CSV (header: at_ms or time, point, value[, unit, quality]) or Parquet with the same columns
+    /// Take in CSV (header: at_ms or time, point, value[, unit, quality]), Parquet with the same columns, or line protocol
     Import(StoreImport),
     /// Write readings, or steps of them, as CSV or Parquet
     Export(StoreExport),
@@ -167,7 +167,7 @@ pub struct StoreImport {
     /// The site that the readings belong to
     #[arg(long)]
     pub site: String,
-    /// Files that end in .csv or .parquet
+    /// Files that end in .csv, .parquet or .lp (line protocol, ns)
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
 }

@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 /// Deliveries that may wait for a site's task: the batch grows in the link meanwhile.
 const DELIVERIES: usize = 2;
 /// How long readings that no acknowledgement waits for may stay unsynced; in lock-step each sync holds the plant up.
-const SYNC_AFTER: Duration = Duration::from_millis(100);
+const SYNC_AFTER: Duration = Duration::from_millis(50);
 const SYNC_LOCK_STEP: Duration = Duration::from_secs(2);
 /// How often finished days are looked for, and how soon after the start.
 const SEAL_EVERY: Duration = Duration::from_secs(900);

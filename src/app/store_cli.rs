@@ -2,13 +2,15 @@
 
 use super::cli::{StoreArgs, StoreCommand, StoreExport, StoreImport};
 use super::config::{Config, Overrides};
-use crate::reading::{PointId, Reading};
-use crate::site::{Catalogue, Point, Selector};
+use crate::ingest::decode::{self, Batch as Decoded, Value};
+use crate::reading::{PointId, Quality, Reading};
+use crate::site::{Catalogue, Point, Selector, Source};
 use crate::store::exchange::{CsvExport, Export, Intake, ParquetExport, Sample, import_csv, import_parquet};
 use crate::store::{Embedded, Store};
 use crate::time::{Span, Timestamp};
 use crate::units::{Kind, Unit};
 use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 /// Readings appended at once by an import.
@@ -126,13 +128,52 @@ fn import(store: &Embedded, a: &StoreImport) -> Result<(), String> {
         match extension(path) {
             "csv" => import_csv(file, &mut filing).map_err(in_file)?,
             "parquet" => import_parquet(file, &mut filing).map_err(in_file)?,
-            other => return Err(in_file(format!("{other:?} is not read; give .csv or .parquet"))),
+            "lp" | "line" => import_line(file, &mut filing).map_err(in_file)?,
+            other => return Err(in_file(format!("{other:?} is not read; give .csv, .parquet, or .lp (line protocol)"))),
         }
         filing.flush().map_err(in_file)?;
     }
     store.sync().map_err(|e| e.to_string())?;
     println!("{}: {} readings stored, {} were there already, {} refused", a.site, filing.stored, filing.duplicates, filing.refused);
     Ok(())
+}
+
+/// Influx line protocol, as `influx export` and VictoriaMetrics write it, in nanoseconds: a field is a point
+/// `<measurement and tags>/<field>` without a unit.
+fn import_line(file: File, filing: &mut Filing) -> Result<(), String> {
+    let source: Source = toml::from_str("filter = '#'\nformat = 'line'").map_err(|e| e.to_string())?;
+    let mut reader = BufReader::new(file);
+    let (mut line, mut place) = (Vec::new(), 0);
+    loop {
+        line.clear();
+        place += 1;
+        if reader.read_until(b'\n', &mut line).map_err(|e| e.to_string())? == 0 {
+            return Ok(());
+        }
+        let mut batch = Decoded::default();
+        if let Err(why) = decode::decode(&source, "", &line, &mut batch) {
+            filing.refuse(place, why.into());
+            continue;
+        }
+        for (why, _) in &batch.refusals {
+            filing.refuse(place, (*why).into());
+        }
+        for sample in &batch.samples {
+            let series = sample.series.and_then(|s| batch.series.get(s as usize)).map_or("", |s| s);
+            let (value, quality) = match &sample.value {
+                Value::Number(v) => (*v, sample.marks),
+                Value::Null => (f64::NAN, sample.marks.with(Quality::NO_VALUE)),
+                Value::Text(_) => {
+                    filing.refuse(place, format!("{}: a text is no reading", &*sample.key));
+                    continue;
+                }
+            };
+            match sample.at {
+                Some(at) => filing.take(Sample { path: format!("{series}/{}", &*sample.key), unit: String::new(), at, value, quality })?,
+                None => filing.refuse(place, "it has no timestamp".into()),
+            }
+        }
+    }
 }
 
 fn extension(path: &Path) -> &str {

@@ -16,6 +16,7 @@ mod hot;
 mod keys;
 mod read;
 mod retain;
+mod row;
 mod seal;
 mod sealed;
 mod verify;
@@ -23,6 +24,7 @@ mod verify;
 pub use embedded::{Embedded, free_bytes};
 pub use error::StoreError;
 pub use retain::{Expired, Keep};
+pub use row::Row;
 pub use verify::{DayReport, read_bytes};
 
 use crate::reading::{PointId, Quality, Reading};
@@ -30,15 +32,6 @@ use crate::site::Catalogue;
 use crate::time::{Span, Timestamp};
 use serde::Serialize;
 use std::collections::BTreeSet;
-
-/// One stored value.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Row {
-    pub at: Timestamp,
-    /// Canonical unit; NaN with `NO_VALUE`.
-    pub value: f64,
-    pub quality: Quality,
-}
 
 /// What an append did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

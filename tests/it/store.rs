@@ -455,6 +455,15 @@ fn what_is_exported_can_be_imported_and_is_the_same() {
     );
     let (ok, text) = tramuntana(&["store", "export", "--data-dir", &dir_b, "--site", "new", "--point", "nobody"]);
     assert!(!ok && text.contains("--point"), "{text}");
+    std::fs::write(
+        path("in.lp"),
+        "cpu,host=a usage=1.5,idle=98i 1784000000000000000\ncpu,host=a usage=x 1784000001000000000\nmem,host=a used=7\n",
+    )
+    .unwrap();
+    let (ok, text) = tramuntana(&["store", "import", "--data-dir", &dir_b, "--site", "lp", &path("in.lp")]);
+    assert!(ok && text.contains("2 readings stored, 0 were there already, 2 refused"), "{text}");
+    let (ok, text) = tramuntana(&["store", "export", "--data-dir", &dir_b, "--site", "lp", "--point", "cpu,host=a/usage"]);
+    assert!(ok && text.contains("1784000000000,2026-07-14T03:33:20Z,\"cpu,host=a/usage\",,1.5,0"), "{text}");
     // A damaged file is named.
     let day = b.join("sealed/hq/raw").read_dir().unwrap().next().unwrap().unwrap().path();
     let mut bytes = std::fs::read(&day).unwrap();
