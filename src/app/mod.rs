@@ -14,6 +14,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod journal;
+pub mod learner;
 pub mod log;
 pub mod replay;
 pub mod service;

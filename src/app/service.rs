@@ -8,15 +8,17 @@ use super::backend::ServiceBackend;
 use super::brain::Brain;
 use super::cli::ServeArgs;
 use super::config::{Config, ConfiguredSite, Overrides};
+use super::learner::PlantModel;
 use super::site_task::{self, Core, SiteShared, host_now};
 use crate::event::Tally;
 use crate::forecast::Forecaster;
 use crate::ingest::SiteIngest;
 use crate::ingest::mqtt::{BrokerAddress, LinkOptions, MqttLink};
-use crate::plant::identified::{self, IdentifiedModel};
+use crate::plant::{greybox, identified};
 use crate::site::Classes;
 use crate::store::{Embedded, Store};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -31,7 +33,7 @@ const SEAL_EVERY: Duration = Duration::from_secs(900);
 /// The models of a site, and what was wrong with those that are not there.
 #[derive(Default)]
 pub struct Models {
-    pub plant: Option<IdentifiedModel>,
+    pub plant: Option<PlantModel>,
     pub load: Option<Forecaster>,
     pub findings: Vec<String>,
 }
@@ -46,7 +48,14 @@ pub fn load_models(config: &Config, site: &ConfiguredSite) -> Models {
     let mut models = Models::default();
     if let Some(name) = &site.file.control.plant_model {
         match identified::load(&config.models_dir.join(name).join("1"), &site.file) {
-            Ok(m) => models.plant = Some(m),
+            Ok(m) => models.plant = Some(PlantModel::Shipped(Box::new(m))),
+            Err(e) => models.findings.push(e.to_string()),
+        }
+    }
+    if site.file.control.learn {
+        match greybox::newest(&learnt_models(config), &site.file) {
+            Ok(Some(m)) => models.plant = Some(PlantModel::Learnt(Box::new(m))),
+            Ok(None) => {}
             Err(e) => models.findings.push(e.to_string()),
         }
     }
@@ -57,6 +66,11 @@ pub fn load_models(config: &Config, site: &ConfiguredSite) -> Models {
         }
     }
     models
+}
+
+/// Where models go that were learnt while the service ran.
+pub fn learnt_models(config: &Config) -> PathBuf {
+    config.data_dir.join("models")
 }
 
 /// What the load model of a site forecasts: the load role of each loop, each once.
@@ -125,7 +139,8 @@ impl Service {
             for finding in &models.findings {
                 tracing::warn!(site = site.site.id, "{finding}");
             }
-            let brain = Brain::new(Arc::clone(&site), models.plant, models.load);
+            let mut brain = Brain::new(Arc::clone(&site), models.plant, models.load);
+            brain.learner.root = site.control.learn.then(|| learnt_models(config));
             let ingest = SiteIngest::new(&site, load_classes(configured)?, catalogue);
             let (tx, rx) = mpsc::channel(DELIVERIES);
             let (mqtt, publisher, link_state) = MqttLink::new(link, &site.bus.integration, tx);
@@ -142,6 +157,7 @@ impl Service {
                 readings_refused: AtomicU64::new(0),
                 clock_moved: AtomicI64::new(0),
                 store_trouble: Mutex::new(String::new()),
+                pending_fit: Mutex::new(None),
             });
             tasks.push(tokio::spawn(mqtt.run(host_now)));
             tasks.push(tokio::spawn(site_task::run(Arc::clone(&shared), rx, stopped.clone())));

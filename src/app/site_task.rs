@@ -9,11 +9,13 @@
 //! has its own task, link, clock and mode, so that one being unreachable leaves the other at work.
 
 use super::brain::Brain;
+use super::learner::{FIT_WAIT, FitJob};
 use crate::control::Request;
 use crate::event::{READINGS_DUPLICATE, READINGS_STORED, RECONNECTS, Tally};
 use crate::ingest::mqtt::{Delivery, LinkState, Publisher, Receipt};
 use crate::ingest::publish;
 use crate::ingest::{SiteIngest, Taken};
+use crate::plant::greybox::GreyBox;
 use crate::site::{ClockSource, SiteFile};
 use crate::store::Store;
 use crate::time::{Span, Timestamp};
@@ -56,6 +58,8 @@ pub struct SiteShared {
     pub clock_moved: AtomicI64,
     /// Why the store refuses, empty when it does not.
     pub store_trouble: Mutex<String>,
+    /// A fit that took longer than the site's task waits for it.
+    pub pending_fit: Mutex<Option<tokio::task::JoinHandle<Result<GreyBox, String>>>>,
 }
 
 impl SiteShared {
@@ -186,7 +190,7 @@ async fn take(shared: &SiteShared, delivery: Delivery, stop: &mut watch::Receive
         return false;
     }
     receipt.acknowledge().await;
-    think(shared, &taken);
+    think(shared, &taken).await;
     true
 }
 
@@ -234,37 +238,68 @@ async fn keep(
     }
 }
 
-/// Takes the site's clock forward: requests first, then the echo of the newest heartbeat.
-fn think(shared: &SiteShared, taken: &Taken) {
-    let mut guard = shared.core();
-    let core = &mut *guard;
-    let beat_at = match shared.site.bus.clock {
-        ClockSource::Bms => taken.heartbeats.last().copied(),
-        ClockSource::Host | ClockSource::Data => core.ingest.clock().filter(|c| {
-            let last = core.brain.journal.last.as_ref().map_or(Timestamp::MIN, |r| r.at);
-            *c - last >= Span::seconds(10)
-        }),
-    };
-    let Some(now) = beat_at else { return };
-    let Core { ingest, brain } = core;
-    let latest = |id| ingest.latest(id).copied();
-    let beat = brain.beat(now, ingest.catalogue(), &latest, shared.broker_up(), &shared.tally);
-    shared.publish_requests(core, &beat.requests, now);
-    if let Some(echoed) = taken.heartbeats.last() {
-        let us = &shared.site.bus.integration;
-        for (point, _) in core.ingest.our_points().filter(|(p, _)| p.point_type == "HeartbeatEchoIntegration") {
-            if let Ok(out) = publish::heartbeat(point, us, *echoed, now) {
-                let _ = shared.publisher.send(out);
-            }
-        }
-    }
-    drop(guard);
+/// Takes the site's clock forward: requests first, then what was learnt, then the echo of the newest heartbeat.
+async fn think(shared: &SiteShared, taken: &Taken) {
+    let Some((now, beat, job)) = beat(shared, taken) else { return };
+    learn(shared, job).await;
+    echo(shared, taken, now);
     if beat.ticked {
         for event in &beat.mode_events {
             tracing::info!(site = shared.id(), "{} -> {}: {}", event.from, event.to, event.why);
         }
         record(shared, &beat, now);
         shared.changed();
+    }
+}
+
+/// One beat under the lock: the brain, its requests, and a fit that is due.
+fn beat(shared: &SiteShared, taken: &Taken) -> Option<(Timestamp, super::brain::Beat, Option<FitJob>)> {
+    let mut guard = shared.core();
+    let core = &mut *guard;
+    let now = match shared.site.bus.clock {
+        ClockSource::Bms => taken.heartbeats.last().copied(),
+        ClockSource::Host | ClockSource::Data => core.ingest.clock().filter(|c| {
+            let last = core.brain.journal.last.as_ref().map_or(Timestamp::MIN, |r| r.at);
+            *c - last >= Span::seconds(10)
+        }),
+    }?;
+    let Core { ingest, brain } = core;
+    let latest = |id| ingest.latest(id).copied();
+    let beat = brain.beat(now, ingest.catalogue(), &latest, shared.broker_up(), &shared.tally);
+    let idle = shared.pending_fit.lock().unwrap_or_else(|e| e.into_inner()).is_none();
+    let job = if beat.ticked && idle { brain.learner.job(brain.model.as_ref()) } else { None };
+    shared.publish_requests(core, &beat.requests, now);
+    Some((now, beat, job))
+}
+
+/// Runs a fit beside this task, waits for it a while, and takes in what is done.
+async fn learn(shared: &SiteShared, job: Option<FitJob>) {
+    let before = shared.pending_fit.lock().unwrap_or_else(|e| e.into_inner()).take();
+    let Some(mut fit) = before.or_else(|| job.map(|j| tokio::task::spawn_blocking(move || j.run()))) else { return };
+    match tokio::time::timeout(FIT_WAIT, &mut fit).await {
+        Err(_) => *shared.pending_fit.lock().unwrap_or_else(|e| e.into_inner()) = Some(fit),
+        Ok(done) => {
+            let candidate = done.unwrap_or_else(|e| Err(format!("the fit stopped: {e}")));
+            let mut core = shared.core();
+            let brain = &mut core.brain;
+            if let Some(model) = brain.learner.judge(candidate, brain.model.as_ref()) {
+                brain.model = Some(model);
+                brain.drift = Default::default();
+            }
+            tracing::info!(site = shared.id(), "plant model {}", brain.learner.word);
+        }
+    }
+}
+
+/// Tells the building management system that everything up to its heartbeat is taken in.
+fn echo(shared: &SiteShared, taken: &Taken, now: Timestamp) {
+    let Some(echoed) = taken.heartbeats.last() else { return };
+    let core = shared.core();
+    let us = &shared.site.bus.integration;
+    for (point, _) in core.ingest.our_points().filter(|(p, _)| p.point_type == "HeartbeatEchoIntegration") {
+        if let Ok(out) = publish::heartbeat(point, us, *echoed, now) {
+            let _ = shared.publisher.send(out);
+        }
     }
 }
 

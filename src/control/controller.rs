@@ -8,6 +8,7 @@
 use super::check::{self, Memory};
 use super::desk::Track;
 use super::explain;
+use super::learn::{Excitation, halton, prime};
 use super::mode::{Hold, Mode, ModeEvent, Operation, Order, Orders, Pin, Why};
 use super::plan::{Plan, Start, Tuning, plan};
 use super::recommendation::{Binding, Expects, Item, Recommendation, Withheld};
@@ -22,6 +23,17 @@ use serde::{Deserialize, Serialize};
 pub const APPROVAL: Span = Span::hours(2);
 /// A heartbeat older than this is lost (it comes every 10 s).
 pub const HEARTBEAT_LOST: Span = Span::minutes(2);
+
+/// Dither of a learnt model's plan: half its width as a share of an actuator's bounds, while the model is young and later;
+/// how long it is young; ticks that one offset is held. Without it a closed loop hides what it does from identification
+/// (Ljung 1999, ch. 13).
+const DITHER_YOUNG: f64 = 0.03;
+const DITHER_LATER: f64 = 0.01;
+const YOUNG: Span = Span::hours(36);
+const DITHER_TICKS: u64 = 4;
+/// Part of the way to its target that a setpoint goes in one tick on a learnt model: noise of load and weather should not
+/// shake the loops, whose water makes heat or cold of every kelvin.
+const FOLLOW: f64 = 0.4;
 
 /// A setpoint to publish to all request points of an actuator.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,6 +99,14 @@ pub struct Controller {
     approval: Option<Approval>,
     tuning: Tuning,
     started: bool,
+    /// The site lets us move setpoints to identify it.
+    may_learn: bool,
+    excitation: Option<Excitation>,
+    /// When the first model that was learnt here came into force.
+    learnt_since: Option<Timestamp>,
+    /// What the newest announcement of a learning step said.
+    announced: Vec<f64>,
+    ticks: u64,
 }
 
 impl Controller {
@@ -109,6 +129,11 @@ impl Controller {
             approval: None,
             tuning,
             started: false,
+            may_learn: site.control.learn,
+            excitation: None,
+            learnt_since: None,
+            announced: vec![],
+            ticks: 0,
         }
     }
 
@@ -190,6 +215,7 @@ impl Controller {
     /// One tick on the site's clock.
     pub fn tick(&mut self, view: &View, model: Option<&dyn Predict>, tally: &Tally) -> Tick {
         tally.add(TICKS, &self.site, 1);
+        self.ticks += 1;
         self.observe(view, tally);
         // Analyse.
         let mut unfit = assess(view, model);
@@ -209,8 +235,12 @@ impl Controller {
         if let Some(p) = plan {
             let r = self.recommend(view, model, &p, tally);
             self.prior = Some(p.targets.clone());
+            if self.may_learn && matches!(self.mode, Mode::Auto) {
+                self.learnt_since.get_or_insert(view.now);
+            }
             if matches!(self.mode, Mode::Auto) {
-                self.follow(view, &p.first, false, &mut out.requests);
+                let first = self.dithered(view, &p);
+                self.follow(view, &first, false, &mut out.requests);
             }
             self.last = Some(r.clone());
             out.recommendation = Some(r);
@@ -220,6 +250,7 @@ impl Controller {
         match self.mode {
             Mode::Guarded { .. } => self.renew(view, &mut out.requests),
             Mode::Advise => self.follow_approval(view, &mut out.requests),
+            Mode::Learning { .. } => self.excite(view, &mut out),
             Mode::FailSafe { .. } if !unfit.contains(&Why::KickedOut) => self.hand_back(view, &mut out.requests),
             _ => {}
         }
@@ -259,7 +290,8 @@ impl Controller {
 
     fn step_mode(&mut self, view: &View, unfit: &[Why], tally: &Tally) -> Vec<ModeEvent> {
         let done = self.handed_back(view);
-        let next = self.mode.step(view.now, self.wanted, unfit, self.is_out(), done);
+        let may_learn = self.may_learn && self.orders.hold.is_none();
+        let next = self.mode.step(view.now, self.wanted, unfit, self.is_out(), done, may_learn);
         let before = self.mode.name();
         let changed = before != next.name();
         self.mode = next;
@@ -365,6 +397,83 @@ impl Controller {
             explanation,
         }
         .sealed()
+    }
+
+    /// A learning step: moves every setpoint towards its next level, and announces levels that are new.
+    fn excite(&mut self, view: &View, out: &mut Tick) {
+        let mut excitation = self.excitation.take().unwrap_or_else(|| Excitation::new(&view.site, view.now));
+        let mut targets = excitation.targets(view);
+        for (t, a) in targets.iter_mut().zip(&view.site.actuators) {
+            if let Some(pin) = self.orders.pins.get(&a.id) {
+                *t = pin.value;
+            }
+        }
+        let values = self.towards(view, &targets);
+        if self.announced != targets {
+            out.recommendation = Some(self.announce(view, &values, &targets, &excitation));
+            self.announced.clone_from(&targets);
+            self.last.clone_from(&out.recommendation);
+        }
+        self.follow(view, &values, false, &mut out.requests);
+        self.excitation = Some(excitation);
+    }
+
+    fn announce(&self, view: &View, values: &[f64], targets: &[f64], excitation: &Excitation) -> Recommendation {
+        let items: Vec<Item> = (view.site.actuators.iter().enumerate())
+            .map(|(i, a)| Item {
+                actuator: a.id.clone(),
+                name: a.name.clone(),
+                unit: unit_of(view, a).into(),
+                from: view.actuators.get(i).map_or(f64::NAN, |v| v.in_force.value),
+                asked: values[i],
+                target: targets[i],
+                reason: "learning: a step inside the guardrails, so that its effect can be told".into(),
+            })
+            .collect();
+        let why = match excitation.retreat_why.as_str() {
+            "" => "learning how the plant answers: setpoints move on their own, inside every limit; hold, leave auto or the building management system's switch stop it".to_owned(),
+            why => format!("learning is interrupted, setpoints go back: {why}"),
+        };
+        let horizon_h = self.tuning.step.as_hours_f64() * self.tuning.steps as f64;
+        Recommendation {
+            id: String::new(),
+            parent: self.last.as_ref().map(|r| r.id.clone()),
+            site: self.site.clone(),
+            made_at: view.now,
+            valid_until: view.now + view.site.control.valid(),
+            mode: self.mode.name().into(),
+            inputs_digest: view.digest(),
+            models: vec![],
+            items,
+            withheld: vec![],
+            expects: Expects { horizon_h, feasible: true, ..Expects::default() },
+            explanation: why,
+        }
+        .sealed()
+    }
+
+    /// The plan's requests, smoothed and with a small known offset, where the model was learnt and no limit is near.
+    fn dithered(&self, view: &View, p: &Plan) -> Vec<f64> {
+        let mut first = p.first.clone();
+        let Some(since) = self.learnt_since.filter(|_| p.feasible()) else { return first };
+        let near = p.binding.is_some_and(|(i, d)| view.site.limits.get(i).is_some_and(|l| d < 1.5 * l.margin));
+        let share = match view.now - since {
+            _ if near => 0.0,
+            age if age < YOUNG => DITHER_YOUNG,
+            _ => DITHER_LATER,
+        };
+        let start = self.start(view);
+        for (i, a) in view.site.actuators.iter().enumerate() {
+            if start.fixed[i].is_some() {
+                continue;
+            }
+            let level = |ticks: u64| share * (a.hi - a.lo) * (2.0 * halton(1 + ticks / DITHER_TICKS, prime(i)) - 1.0);
+            // The base carries the offset of the tick before.
+            let clean = start.base[i] - level(self.ticks.saturating_sub(1));
+            let (lo, hi) = start.reach[i];
+            first[i] = (clean + FOLLOW * (p.targets[i] - clean) + level(self.ticks)).clamp(a.lo, a.hi).clamp(lo, hi.max(lo));
+        }
+        first
     }
 
     /// Asks for `values`, each through the checker; what is withheld falls back to a renewal of what was asked.
