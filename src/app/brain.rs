@@ -4,14 +4,19 @@
 //! Invariants: no I/O and no clock here: the site's time is a parameter, what must be stored or published is returned;
 //! a beat without a due tick costs microseconds; a missing model or forecast is a state that is shown, never a stop.
 
+use super::history::HistoryFile;
 use super::journal::{Journal, Row};
 use super::learner::{Learner, PlantModel, row_of};
+use crate::control::controller::HEARTBEAT_LOST;
+use crate::control::ledger::{self, Applied};
 use crate::control::plan::Tuning;
 use crate::control::view::combine;
 use crate::control::{Bindings, Controller, Hints, LoadForecast, ModeEvent, RackView, Recommendation, Request, View, ViewBuilder};
+use crate::control::{Entry, Why};
 use crate::event::{FORECAST_FALLBACKS, Tally};
 use crate::forecast::{Forecast, Forecaster, Series, WeatherSeries, Window};
 use crate::plant::identified::Drift;
+use crate::plant::predict::{PlantState, StepInput};
 use crate::plant::rows::RowPlan;
 use crate::reading::{Latest, PointId};
 use crate::signal::weather::Weather;
@@ -47,6 +52,8 @@ pub struct Beat {
     pub requests: Vec<Request>,
     pub recommendation: Option<Recommendation>,
     pub mode_events: Vec<ModeEvent>,
+    /// The account of the recommendation before, now that this tick has replaced it.
+    pub entry: Option<Entry>,
     pub ticked: bool,
 }
 
@@ -56,6 +63,8 @@ pub struct Brain {
     pub controller: Controller,
     pub model: Option<PlantModel>,
     pub learner: Learner,
+    /// Readings from before, until the points that they belong to are known.
+    pub history: Option<Arc<HistoryFile>>,
     pub forecaster: Option<Forecaster>,
     pub journal: Journal,
     pub forecasts: Vec<Forecast>,
@@ -74,6 +83,8 @@ pub struct Brain {
     next_tick: Option<Timestamp>,
     last_beat: Option<Timestamp>,
     pace: Span,
+    /// The recommendation in force and who applied it.
+    open: Option<(Recommendation, Option<Applied>)>,
 }
 
 /// The points of one rack.
@@ -92,6 +103,8 @@ impl Brain {
         Brain {
             controller: Controller::with_tuning(&site, Timestamp(0), tuning(&site)),
             learner: Learner::new(Arc::clone(&site), None),
+            history: None,
+            open: None,
             loads: site.loops.iter().map(|l| (l.load.clone(), empty.clone())).collect(),
             dry_bulb: empty.clone(),
             wet_bulb: empty,
@@ -157,7 +170,13 @@ impl Brain {
         }
         let bindings = Bindings::resolve(&self.site, catalogue);
         self.findings = bindings.findings.clone();
-        self.learner.binding = Some(RowPlan::new(&self.site, catalogue).binding().clone());
+        let plan = RowPlan::new(&self.site, catalogue);
+        if plan.unbound(&self.site).is_none()
+            && let Some(file) = self.history.take()
+        {
+            self.learner.begin(file.rows(&self.site, catalogue));
+        }
+        self.learner.binding = Some(plan.binding().clone());
         self.meters = (self.site.meters.iter())
             .map(|m| catalogue.select(&m.select).filter(|p| p.kind == Kind::Power).map(|p| p.id).collect())
             .collect();
@@ -268,15 +287,11 @@ impl Brain {
         if let Some(row) = &row {
             let tick = self.site.control.tick();
             let step = row_of(row, tick, view.weather.dew_point_c, view.role("gpu_utilisation").value);
-            let mut residual = None;
             if let Some(model) = &mut self.model {
                 self.drift = model.observe(&step, tick);
                 view.drifted = self.drift.alarm;
-                if let PlantModel::Learnt(m) = model {
-                    residual = m.residual_kw(&step);
-                }
             }
-            self.learner.push(step, residual);
+            self.learner.push(step);
         }
         let model = self.model.as_ref().map(PlantModel::predict);
         let tick = self.controller.tick(&view, model, tally);
@@ -285,13 +300,54 @@ impl Brain {
             Some(model) => crate::control::place::hints(&view, &racks, model),
             None => Vec::new(),
         };
+        let entry = row.as_ref().and_then(|row| self.settle(row, &view));
         if let Some(r) = &tick.recommendation {
+            let applied = match self.controller.approval() {
+                Some(a) if r.mode == "advise" => Some(Applied { who: a.who.clone(), at: a.at }),
+                _ if matches!(r.mode.as_str(), "auto" | "learning") => Some(Applied { who: "controller".into(), at: now }),
+                _ => None,
+            };
+            self.open = Some((r.clone(), applied));
             if self.recommendations.len() >= RECOMMENDATIONS_MAX {
                 self.recommendations.pop_front();
             }
             self.recommendations.push_back(r.clone());
         }
-        Beat { requests: tick.requests, recommendation: tick.recommendation, mode_events: tick.mode_events, ticked: true }
+        Beat { requests: tick.requests, recommendation: tick.recommendation, mode_events: tick.mode_events, entry, ticked: true }
+    }
+
+    /// Closes the account of the recommendation that was in force during a row: what the plant would have used at the
+    /// operators' setpoints, by the model, against what the meters say.
+    fn settle(&mut self, row: &Row, view: &View) -> Option<Entry> {
+        let (r, applied) = self.open.take()?;
+        let model = self.model.as_ref()?.predict();
+        let tick = self.site.control.tick();
+        let step = row_of(row, tick, view.weather.dew_point_c, f64::NAN);
+        let input = StepInput {
+            span: tick,
+            setpoints: self.site.actuators.iter().map(|a| a.default).collect(),
+            loads_kw: step.loads_kw,
+            weather: step.weather,
+            room_dew_point_c: step.room_dew_point_c,
+        };
+        let mut out = Vec::new();
+        model.rollout(&PlantState { in_force: step.in_force, limited: step.limited }, &[input], &mut out);
+        let entry = ledger::open(&r, view.now, applied);
+        let metered = row.it_kw + row.cooling_kw + if row.loss_kw.is_finite() { row.loss_kw } else { 0.0 };
+        let baseline = out.first().map_or(f64::NAN, |o| o.total_kw());
+        let hours = entry.hours;
+        Some(ledger::close(entry, baseline * hours, metered * hours))
+    }
+
+    /// No beat has come for `elapsed` on the host's clock: steps the mode without one. Where the site's clock stands
+    /// still, this is what hands control back.
+    pub fn silent(&mut self, elapsed: Span, broker_up: bool, tally: &Tally) -> Vec<ModeEvent> {
+        let Some(last) = self.last_beat else { return Vec::new() };
+        if elapsed.0 <= HEARTBEAT_LOST.0.max(self.pace.0 * 5 / 2) {
+            return Vec::new();
+        }
+        let why = if broker_up { Why::HeartbeatLost } else { Why::BrokerDown };
+        self.controller.silent(last + elapsed, why, tally)
     }
 
     fn remember(&mut self, row: &Row) {

@@ -22,10 +22,10 @@ enum Command {
     Check(CheckArgs),
     /// Publish a recorded DSX exchange (CSV: offset,topic,payload) to a broker
     Replay(ReplayArgs),
-    /// Identify the plant models of the shipped sites from simulated telemetry and write them under models/
+    /// Learn a site's plant from the store: fit, intervals, what is not identified; --sim makes the shipped models anew
     Identify(IdentifyArgs),
     /// Train the load forecast models of the shipped sites and write them under models/
-    Train(IdentifyArgs),
+    Train(TrainArgs),
 }
 
 /// Arguments of `demo`.
@@ -87,6 +87,9 @@ pub struct ServeArgs {
     /// Address of the page and the API (overrides the file); port 0 = any free one, printed
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
+    /// Readings from before, to learn a plant from: Parquet with path, at_ms, value (and quality)
+    #[arg(long, value_name = "FILE")]
+    pub history: Option<PathBuf>,
 }
 
 /// Arguments of `check`.
@@ -122,9 +125,35 @@ pub struct ReplayArgs {
     pub user: Option<String>,
 }
 
-/// Arguments of `identify` and `train`.
+/// Arguments of `identify`.
 #[derive(Clone, Debug, Args)]
 pub struct IdentifyArgs {
+    /// A site of the configuration by its id (all where absent); with --sim the folders of sites with a twin.toml
+    #[arg(long = "site", value_name = "SITE")]
+    pub sites: Vec<PathBuf>,
+    /// The configuration file; a bare name is also looked for in sensors/
+    #[arg(long, value_name = "FILE", default_value = "tramuntana.toml")]
+    pub config: PathBuf,
+    /// Where the store is (overrides the file)
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Use readings since this time only, e.g. 2026-07-01
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Identify the shipped sites from simulated telemetry instead, and write their models under --out
+    #[arg(long)]
+    pub sim: bool,
+    /// With --sim: where the models go
+    #[arg(long, value_name = "DIR", default_value = "models")]
+    pub out: PathBuf,
+    /// With --sim: first seed of the simulated telemetry; the demo's own seeds begin at 1, these must not be among them
+    #[arg(long, default_value_t = 9001)]
+    pub seed: u64,
+}
+
+/// Arguments of `train`.
+#[derive(Clone, Debug, Args)]
+pub struct TrainArgs {
     /// The site folder (with site.toml and twin.toml); repeat for several
     #[arg(long = "site", value_name = "DIR", default_values = ["sensors/bsc-hq", "sensors/torre-girona"])]
     pub sites: Vec<PathBuf>,
@@ -145,7 +174,8 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => super::service::run(args),
         Command::Check(args) => super::check::run(args),
         Command::Replay(args) => super::replay::run(args),
-        Command::Identify(args) => super::train::identify(args),
+        Command::Identify(args) if args.sim => super::train::identify(args),
+        Command::Identify(args) => super::identify::run(&args),
         Command::Train(args) => super::train::train(args),
     };
     match result {

@@ -23,8 +23,9 @@ const ROWS_MAX: usize = 8640;
 pub const FIT_WAIT: Duration = Duration::from_secs(6);
 /// Rows between two fits: while nothing is in force, on the first day, in the first week, later.
 const EVERY: [usize; 4] = [6, 6, 24, 96];
-/// A candidate replaces the model in force where its held-out error is at most this multiple of that one's error since.
-const NOT_WORSE: f64 = 1.25;
+/// A candidate replaces the model in force where its error on the newest rows is at most this multiple of that one's.
+const NOT_WORSE: f64 = 1.1;
+const RECENT: usize = 36;
 
 /// What the controller plans on.
 #[derive(Clone, Debug)]
@@ -84,11 +85,8 @@ impl FitJob {
 pub struct Learner {
     site: Arc<SiteFile>,
     rows: VecDeque<identified::Row>,
-    /// Rows since the last fit was begun, and squared errors of the model in force since it was promoted.
+    /// Rows since the last fit was begun.
     since_fit: usize,
-    errors: (f64, usize),
-    /// Rows taken in while this process runs.
-    seen: usize,
     pub binding: Option<Binding>,
     /// Where learnt models go; none = they are not kept.
     pub root: Option<PathBuf>,
@@ -98,7 +96,7 @@ pub struct Learner {
 
 impl Learner {
     pub fn new(site: Arc<SiteFile>, root: Option<PathBuf>) -> Learner {
-        Learner { site, rows: VecDeque::new(), since_fit: 0, errors: (0.0, 0), seen: 0, binding: None, root, word: "no fit yet".into() }
+        Learner { site, rows: VecDeque::new(), since_fit: 0, binding: None, root, word: "no fit yet".into() }
     }
 
     /// Rows from the store or a file, in time order, before anything live.
@@ -113,8 +111,8 @@ impl Learner {
         self.rows.len()
     }
 
-    /// Takes in the newest row, with the power outside IT that the model in force expected.
-    pub fn push(&mut self, row: identified::Row, residual_kw: Option<f64>) {
+    /// Takes in the newest row.
+    pub fn push(&mut self, row: identified::Row) {
         if self.rows.back().is_some_and(|b| b.at >= row.at) {
             return;
         }
@@ -123,11 +121,6 @@ impl Learner {
         }
         self.rows.push_back(row);
         self.since_fit += 1;
-        self.seen += 1;
-        if let Some(r) = residual_kw.filter(|r| r.is_finite()) {
-            self.errors.0 += r * r;
-            self.errors.1 += 1;
-        }
     }
 
     /// A fit that is due, or none.
@@ -176,15 +169,19 @@ impl Learner {
             self.word = format!("waits: {figures}: too short a time to be trusted");
             return None;
         }
-        let since = (self.errors.1 >= 6).then(|| (self.errors.0 / self.errors.1 as f64).sqrt());
-        if let (Some(PlantModel::Learnt(_)), Some(rmse)) = (in_force, since)
-            && model.sigma_kw > NOT_WORSE * rmse
-        {
-            self.word = format!("kept the one in force ({rmse:.1} kW since): candidate {figures}, {:.1} kW", model.sigma_kw);
-            return None;
+        if let Some(PlantModel::Learnt(old)) = in_force {
+            // Both on the newest rows; the one in force has not been fitted on them.
+            let error = |m: &GreyBox| {
+                let residuals: Vec<f64> = self.rows.iter().rev().take(RECENT).filter_map(|r| m.residual_kw(r)).collect();
+                (residuals.iter().map(|r| r * r).sum::<f64>() / residuals.len().max(1) as f64).sqrt()
+            };
+            let (new, old) = (error(&model), error(old));
+            if new > NOT_WORSE * old {
+                self.word = format!("kept the one in force ({old:.1} kW on the newest rows): candidate {figures}, {new:.1} kW");
+                return None;
+            }
         }
         self.word = format!("promoted {}: {figures}", model.name);
-        self.errors = (0.0, 0);
         Some(PlantModel::Learnt(Box::new(model)))
     }
 

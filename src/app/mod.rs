@@ -13,6 +13,8 @@ pub mod check;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod history;
+pub mod identify;
 pub mod journal;
 pub mod learner;
 pub mod log;

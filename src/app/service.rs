@@ -8,6 +8,7 @@ use super::backend::ServiceBackend;
 use super::brain::Brain;
 use super::cli::ServeArgs;
 use super::config::{Config, ConfiguredSite, Overrides};
+use super::history::{self, HistoryFile};
 use super::learner::PlantModel;
 use super::site_task::{self, Core, SiteShared, host_now};
 use crate::event::Tally;
@@ -114,12 +115,16 @@ pub struct StartOptions {
     pub broker_overridden: bool,
     /// Ask the brokers to forget us afterwards (the demo).
     pub clean_session: bool,
+    /// Readings from before, to learn from.
+    pub history: Option<PathBuf>,
 }
 
 impl Service {
     /// Opens the store, listens, starts a task per site. Needs a multi-thread runtime.
     pub async fn start(config: &Config, listener: std::net::TcpListener, options: &StartOptions) -> Result<Service, String> {
-        let store: Arc<dyn Store> = Arc::new(Embedded::open(&config.data_dir).map_err(|e| e.to_string())?);
+        let embedded = Arc::new(Embedded::open(&config.data_dir).map_err(|e| e.to_string())?);
+        let store: Arc<dyn Store> = embedded.clone();
+        let history = options.history.as_deref().map(HistoryFile::load).transpose()?.map(Arc::new);
         let tally = Arc::new(Tally::new());
         let password = config.password().map_err(|e| e.to_string())?;
         let (stop, stopped) = watch::channel(false);
@@ -140,7 +145,15 @@ impl Service {
                 tracing::warn!(site = site.site.id, "{finding}");
             }
             let mut brain = Brain::new(Arc::clone(&site), models.plant, models.load);
-            brain.learner.root = site.control.learn.then(|| learnt_models(config));
+            if site.control.learn {
+                brain.learner.root = Some(learnt_models(config));
+                let (_, rows) = history::from_store(&embedded, &site, None)?;
+                if !rows.is_empty() {
+                    tracing::info!(site = site.site.id, "{} rows of history in the store", rows.len());
+                }
+                brain.learner.begin(rows);
+                brain.history = history.clone();
+            }
             let ingest = SiteIngest::new(&site, load_classes(configured)?, catalogue);
             let (tx, rx) = mpsc::channel(DELIVERIES);
             let (mqtt, publisher, link_state) = MqttLink::new(link, &site.bus.integration, tx);
@@ -260,7 +273,7 @@ pub fn run(args: ServeArgs) -> Result<(), String> {
     let overrides = Overrides { broker: args.broker.clone(), data_dir: args.data_dir, listen: args.listen };
     let config = Config::load(&args.config, &overrides).map_err(|e| e.to_string())?;
     let listener = listen(config.listen_addr()?)?;
-    let options = StartOptions { broker_overridden: args.broker.is_some(), clean_session: false };
+    let options = StartOptions { broker_overridden: args.broker.is_some(), clean_session: false, history: args.history };
     runtime()?.block_on(async {
         let service = Service::start(&config, listener, &options).await?;
         println!("tramuntana {}: page and API on http://{}", env!("CARGO_PKG_VERSION"), service.addr);

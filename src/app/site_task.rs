@@ -126,7 +126,10 @@ pub async fn run(shared: Arc<SiteShared>, mut deliveries: mpsc::Receiver<Deliver
                 let state = link.borrow_and_update().clone();
                 announce(&shared, &state, &mut was_up);
             }
-            _ = own.tick() => heartbeat(&shared),
+            _ = own.tick() => {
+                heartbeat(&shared);
+                watch(&shared);
+            }
         }
     }
     if let Err(e) = shared.store.sync() {
@@ -169,6 +172,23 @@ fn heartbeat(shared: &SiteShared) {
         tracing::error!(site = shared.id(), "{e}");
     }
     shared.changed();
+}
+
+/// Steps the mode on the host's clock while the site's own stands still.
+fn watch(shared: &SiteShared) {
+    let moved = shared.clock_moved.load(Ordering::Relaxed);
+    if shared.site.bus.clock != ClockSource::Bms || moved == 0 {
+        return;
+    }
+    let now = host_now();
+    let events = shared.core().brain.silent(Span(now.0 - moved), shared.broker_up(), &shared.tally);
+    for event in &events {
+        tracing::warn!(site = shared.id(), "{} -> {}: {}", event.from, event.to, event.why);
+    }
+    if !events.is_empty() {
+        record(shared, &super::brain::Beat { mode_events: events, ..Default::default() }, now);
+        shared.changed();
+    }
 }
 
 /// One delivery's whole way. False = stop.
@@ -264,7 +284,7 @@ fn beat(shared: &SiteShared, taken: &Taken) -> Option<(Timestamp, super::brain::
         }),
     }?;
     let Core { ingest, brain } = core;
-    let latest = |id| ingest.latest(id).copied();
+    let latest = |id| ingest.good(id).copied();
     let beat = brain.beat(now, ingest.catalogue(), &latest, shared.broker_up(), &shared.tally);
     let idle = shared.pending_fit.lock().unwrap_or_else(|e| e.into_inner()).is_none();
     let job = if beat.ticked && idle { brain.learner.job(brain.model.as_ref()) } else { None };
@@ -312,6 +332,9 @@ fn record(shared: &SiteShared, beat: &super::brain::Beat, now: Timestamp) {
     };
     if let Some(r) = &beat.recommendation {
         put("recommendation", &r.id, serde_json::to_vec(r).unwrap_or_default());
+    }
+    if let Some(e) = &beat.entry {
+        put("ledger", &e.recommendation, serde_json::to_vec(e).unwrap_or_default());
     }
     for (i, event) in beat.mode_events.iter().enumerate() {
         put("mode", &format!("{}-{i}", now.0), serde_json::to_vec(event).unwrap_or_default());

@@ -261,6 +261,28 @@ impl Controller {
         out
     }
 
+    /// Steps the mode where no tick can run, because the site's clock stands still. Nothing is asked for: what is out
+    /// lapses on the other side, which is the hand-back that a silent line allows.
+    pub fn silent(&mut self, at: Timestamp, why: Why, tally: &Tally) -> Vec<ModeEvent> {
+        if matches!(self.mode, Mode::Warming { .. } | Mode::Shadow) {
+            return vec![];
+        }
+        let before = self.mode.name();
+        let text = why.text();
+        let next = self.mode.step(at, self.wanted, &[why], self.is_out(), false, false);
+        let changed = next.name() != before;
+        self.mode = next;
+        if !changed {
+            return vec![];
+        }
+        if matches!(self.mode, Mode::FailSafe { .. }) {
+            self.tracks.iter_mut().for_each(Track::release);
+            self.memory.iter_mut().for_each(Memory::release);
+            self.approval = None;
+        }
+        vec![self.event(before, text, "", at, tally)]
+    }
+
     fn observe(&mut self, view: &View, tally: &Tally) {
         // A site file that was exchanged for one with more actuators must not be met by too short a memory.
         let n = view.site.actuators.len().max(self.tracks.len());

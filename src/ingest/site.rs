@@ -57,6 +57,8 @@ struct Slot {
     beat: bool,
     watch: Watch,
     latest: Option<Latest>,
+    /// The newest one that can be believed: what control ages while its sensor is silent or distrusted.
+    good: Option<Latest>,
 }
 
 /// A site's intake. See the module's text.
@@ -154,6 +156,7 @@ impl SiteIngest {
             Some(slot) => {
                 (slot.metadata, slot.class, slot.scale, slot.offset, slot.beat) = (metadata, class, unit.scale, unit.offset, beat);
                 if changed {
+                    slot.good = None;
                     slot.watch.restart();
                 }
             }
@@ -167,6 +170,7 @@ impl SiteIngest {
                     beat,
                     watch: Watch::default(),
                     latest: None,
+                    good: None,
                 });
                 self.by_path.insert(path, id.0);
             }
@@ -256,7 +260,11 @@ impl SiteIngest {
                 ClockSource::Host => host_now,
                 _ => self.clock.now.unwrap_or(value.at),
             };
-            slot.latest = Some(Latest { at: value.at, arrived, value: number, quality });
+            let newest = Latest { at: value.at, arrived, value: number, quality };
+            slot.latest = Some(newest);
+            if quality.usable() && number.is_finite() {
+                slot.good = Some(newest);
+            }
         }
         taken.values += 1;
         taken.readings.push(Reading { point: slot.id, at: value.at, value: number, quality });
@@ -302,6 +310,11 @@ impl SiteIngest {
     /// The newest reading of a point in this process.
     pub fn latest(&self, id: PointId) -> Option<&Latest> {
         self.slots.get(id.0 as usize)?.latest.as_ref()
+    }
+    /// The newest reading of a point that can be believed; the newest at all where none ever could.
+    pub fn good(&self, id: PointId) -> Option<&Latest> {
+        let slot = self.slots.get(id.0 as usize)?;
+        slot.good.as_ref().or(slot.latest.as_ref())
     }
     /// The points that we must publish, with their topics.
     pub fn our_points(&self) -> impl Iterator<Item = (&Point, String)> {

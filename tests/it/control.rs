@@ -471,7 +471,7 @@ fn run_controlled(hall: Hall, site: &SiteFile, model: &dyn Predict, tuning: Tuni
             return;
         }
         due = now + site.control.tick();
-        let builder = ViewBuilder { site: site.clone(), bindings: &bindings, now };
+        let builder = ViewBuilder { site: site.clone(), bindings: &bindings, now, pace: Span::ZERO };
         let mut v = builder.build(|p: PointId| latest.get(p.0 as usize).copied().flatten(), 24);
         for l in &mut v.loads {
             l.p90_kw.iter_mut().zip(&l.p50_kw).for_each(|(p90, p50)| *p90 = 1.06 * p50);

@@ -95,9 +95,6 @@ impl Machine {
                 let ridge = if i < p { RIDGE * n } else { 1e-3 };
                 g[i] += ridge * w[i];
                 a[i][i] += ridge + 1e-9;
-                for j in 0..i {
-                    a[j][i] = a[i][j];
-                }
             }
             let Some((step, _)) = small(&a, &g) else { break };
             let most = step.iter().fold(0.0_f64, |m, s| m.max(s.abs()));

@@ -144,7 +144,7 @@ pub fn solve(n: &Normal, o: usize, free: &[bool], s: Strength, warm: Option<&Sol
     Solution { weights, intercept }
 }
 
-/// Solves `A x = b` for a small symmetric positive matrix by Cholesky; also the diagonal of A⁻¹. `None` where it is not.
+/// Solves `A x = b` for a small symmetric positive matrix, given by its lower half, by Cholesky; also the diagonal of A⁻¹. `None` where it is not.
 pub fn small(a: &[Vec<f64>], b: &[f64]) -> Option<(Vec<f64>, Vec<f64>)> {
     let p = b.len();
     let mut l = vec![vec![0.0; p]; p];
