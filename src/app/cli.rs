@@ -24,6 +24,8 @@ enum Command {
     Replay(ReplayArgs),
     /// Learn a site's plant from the store: fit, intervals, what is not identified; --sim makes the shipped models anew
     Identify(IdentifyArgs),
+    /// Compare this service with a plant's own policies, in closed loop on an outside plant
+    Evaluate(EvaluateArgs),
     /// Train the load forecast models of the shipped sites and write them under models/
     Train(TrainArgs),
 }
@@ -151,6 +153,32 @@ pub struct IdentifyArgs {
     pub seed: u64,
 }
 
+/// Arguments of `evaluate`.
+#[derive(Clone, Debug, Args)]
+pub struct EvaluateArgs {
+    /// The plant's command; --seed and --json are added to it, and an arm's arguments or --host and --port of a broker
+    #[arg(long, value_name = "CMD")]
+    pub plant: String,
+    /// The configuration with the plant's site; a bare name is also looked for in sensors/
+    #[arg(long, value_name = "FILE", default_value = "sensors/liquid-hall/tramuntana.toml")]
+    pub config: PathBuf,
+    /// One of the plant's own ways: a name and the arguments that choose it; repeat for several. The first is compared with
+    #[arg(long = "arm", value_name = "NAME:ARGS", default_values = ["fixed:--policy fixed", "trim:--policy trim", "reset:--policy reset"])]
+    pub arms: Vec<String>,
+    /// First seed
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Seeds to run, one after the other; from 2 on differences come with their 95 % interval
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seeds: u32,
+    /// Where the stores go; each run replaces <DIR>/evaluate/seed-<N>
+    #[arg(long, value_name = "DIR", default_value = "./tramuntana-data")]
+    pub data_dir: PathBuf,
+    /// Write every figure as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
 /// Arguments of `train`.
 #[derive(Clone, Debug, Args)]
 pub struct TrainArgs {
@@ -176,6 +204,7 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => super::replay::run(args),
         Command::Identify(args) if args.sim => super::train::identify(args),
         Command::Identify(args) => super::identify::run(&args),
+        Command::Evaluate(args) => super::evaluate::run(&args),
         Command::Train(args) => super::train::train(args),
     };
     match result {

@@ -13,6 +13,7 @@ pub mod check;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod evaluate;
 pub mod history;
 pub mod identify;
 pub mod journal;
