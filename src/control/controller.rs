@@ -8,7 +8,7 @@
 use super::check::{self, Memory};
 use super::desk::Track;
 use super::explain;
-use super::learn::{Excitation, halton, prime};
+use super::learn::{self, Excitation, halton, prime};
 use super::mode::{Hold, Mode, ModeEvent, Operation, Order, Orders, Pin, Why};
 use super::plan::{Plan, Start, Tuning, plan};
 use super::recommendation::{Binding, Expects, Item, Recommendation, Withheld};
@@ -31,6 +31,14 @@ const DITHER_YOUNG: f64 = 0.03;
 const DITHER_LATER: f64 = 0.01;
 const YOUNG: Span = Span::hours(36);
 const DITHER_TICKS: u64 = 4;
+/// All temperatures of a plant together go up and down by so much, K, a new level each hour, for the first days and later:
+/// setpoints that only ever move against one another never show what a cooler or warmer plant would cost at rest.
+const SWAY_YOUNG_K: f64 = 3.0;
+const SWAY_LATER_K: f64 = 1.0;
+const SWAY_SPAN: Span = Span::hours(72);
+const SWAY_BASE: u64 = 7;
+/// Share of the slew that offsets use.
+const SWAY_SLEW: f64 = 0.35;
 /// Part of the way to its target that a setpoint goes in one tick on a learnt model: noise of load and weather should not
 /// shake the loops, whose water makes heat or cold of every kelvin.
 const FOLLOW: f64 = 0.4;
@@ -104,6 +112,8 @@ pub struct Controller {
     excitation: Option<Excitation>,
     /// When the first model that was learnt here came into force.
     learnt_since: Option<Timestamp>,
+    /// Offsets of the newest requests from the plan, per actuator.
+    offsets: Vec<f64>,
     /// What the newest announcement of a learning step said.
     announced: Vec<f64>,
     ticks: u64,
@@ -132,6 +142,7 @@ impl Controller {
             may_learn: site.control.learn,
             excitation: None,
             learnt_since: None,
+            offsets: vec![],
             announced: vec![],
             ticks: 0,
         }
@@ -474,26 +485,41 @@ impl Controller {
         .sealed()
     }
 
-    /// The plan's requests, smoothed and with a small known offset, where the model was learnt and no limit is near.
-    fn dithered(&self, view: &View, p: &Plan) -> Vec<f64> {
+    /// The plan's requests, smoothed and with small known offsets, where the model was learnt and no limit is near.
+    fn dithered(&mut self, view: &View, p: &Plan) -> Vec<f64> {
         let mut first = p.first.clone();
-        let Some(since) = self.learnt_since.filter(|_| p.feasible()) else { return first };
-        let near = p.binding.is_some_and(|(i, d)| view.site.limits.get(i).is_some_and(|l| d < 1.5 * l.margin));
-        let share = match view.now - since {
-            _ if near => 0.0,
-            age if age < YOUNG => DITHER_YOUNG,
-            _ => DITHER_LATER,
+        let Some(since) = self.learnt_since.filter(|_| p.feasible()) else {
+            self.offsets.clear();
+            return first;
         };
+        self.offsets.resize(first.len(), 0.0);
+        let limit = |i: usize| view.site.limits.get(i);
+        // Limits on setpoints themselves are kept below; others know only of the plan's values.
+        let near = p.binding.is_some_and(|(i, d)| limit(i).is_some_and(|l| l.actuator.is_none() && d < 1.5 * l.margin + SWAY_YOUNG_K));
+        let age = view.now - since;
+        let share = if age < YOUNG { DITHER_YOUNG } else { DITHER_LATER };
+        let sway_k = if age < SWAY_SPAN { SWAY_YOUNG_K } else { SWAY_LATER_K };
         let start = self.start(view);
         for (i, a) in view.site.actuators.iter().enumerate() {
             if start.fixed[i].is_some() {
                 continue;
             }
-            let level = |ticks: u64| share * (a.hi - a.lo) * (2.0 * halton(1 + ticks / DITHER_TICKS, prime(i)) - 1.0);
-            // The base carries the offset of the tick before.
-            let clean = start.base[i] - level(self.ticks.saturating_sub(1));
+            let own = share * (a.hi - a.lo) * (2.0 * halton(1 + self.ticks / DITHER_TICKS, prime(i)) - 1.0);
+            let hours = (age.0 / Span::hours(1).0).max(0) as u64;
+            let common = if unit_of(view, a) == "°C" { sway_k * (2.0 * halton(3 + hours, SWAY_BASE) - 1.0) } else { 0.0 };
+            let wanted = if near || self.orders.hold.is_some() { 0.0 } else { own + common };
+            let before = self.offsets[i];
+            // Slowly: what is learnt while a loop's water is changing temperature is little.
+            let most = SWAY_SLEW * a.slew_per_min * self.tuning.step.as_secs_f64() / 60.0;
+            let offset = before + (wanted - before).clamp(-most, most);
+            let clean = start.base[i] - before;
             let (lo, hi) = start.reach[i];
-            first[i] = (clean + FOLLOW * (p.targets[i] - clean) + level(self.ticks)).clamp(a.lo, a.hi).clamp(lo, hi.max(lo));
+            let (least, most) = learn::limits_of(view, a);
+            let value = clean + FOLLOW * (p.targets[i] - clean) + offset;
+            // A plan that is itself nearer to a limit than this is not pushed further.
+            let value = value.clamp(least.min(p.first[i]), most.max(p.first[i]));
+            first[i] = value.clamp(a.lo, a.hi).clamp(lo, hi.max(lo));
+            self.offsets[i] = offset;
         }
         first
     }

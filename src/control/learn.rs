@@ -122,7 +122,7 @@ fn ambient_floor(view: &View, a: &Actuator) -> f64 {
 }
 
 /// Bounds of an actuator with the limits on its setpoint and on what it steers, and their margins.
-fn limits_of(view: &View, a: &Actuator) -> (f64, f64) {
+pub fn limits_of(view: &View, a: &Actuator) -> (f64, f64) {
     let (mut lo, mut hi) = (a.lo, a.hi);
     for l in &view.site.limits {
         let own = l.actuator.as_deref() == Some(a.id.as_str());
