@@ -292,7 +292,7 @@ fn no_request_ever_breaks_a_rule() {
             if chance(&mut rng, 0.05) {
                 let _ = c.order(Order::Unpin { actuator: "flow".into() }, "op", "test", now, &tally);
             }
-            let given = (!chance(&mut rng, 0.05) && !(learning && k < 30)).then_some(&model as &dyn Predict);
+            let given = (!(chance(&mut rng, 0.05) || learning && k < 30)).then_some(&model as &dyn Predict);
             let mut twin = c.clone();
             let tick = c.tick(&v, given, &tally);
             let again = twin.tick(&v, given, &Tally::new());
