@@ -132,6 +132,7 @@ impl Learner {
         let age = Span(tick.0 * self.rows.len() as i64);
         let every = match in_force {
             None => EVERY[0],
+            Some(PlantModel::Learnt(m)) if m.wants_refit() => EVERY[1],
             Some(_) if age <= Span::hours(24) => EVERY[1],
             Some(_) if age <= Span::hours(24 * 7) => EVERY[2],
             Some(_) => EVERY[3],

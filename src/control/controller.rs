@@ -33,12 +33,12 @@ const YOUNG: Span = Span::hours(36);
 const DITHER_TICKS: u64 = 4;
 /// All temperatures of a plant together go up and down by so much, K, a new level each hour, for the first days and later:
 /// setpoints that only ever move against one another never show what a cooler or warmer plant would cost at rest.
-const SWAY_YOUNG_K: f64 = 3.0;
-const SWAY_LATER_K: f64 = 1.0;
+const SWAY_YOUNG_K: f64 = 1.5;
+const SWAY_LATER_K: f64 = 0.5;
 const SWAY_SPAN: Span = Span::hours(72);
 const SWAY_BASE: u64 = 7;
 /// Share of the slew that offsets use.
-const SWAY_SLEW: f64 = 0.35;
+const SWAY_SLEW: f64 = 0.12;
 /// Part of the way to its target that a setpoint goes in one tick on a learnt model: noise of load and weather should not
 /// shake the loops, whose water makes heat or cold of every kelvin.
 const FOLLOW: f64 = 0.4;

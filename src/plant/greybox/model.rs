@@ -128,9 +128,11 @@ pub struct Bias {
     pub alarm: bool,
 }
 
-/// Slack and threshold of the CUSUM, in sigma per hour, and the least error that counts, as a share of cooling power.
+/// Slack and thresholds of the CUSUM, in sigma per hour (a new fit is asked for; the plant is no longer the one that was
+/// learnt), and the least error that counts, as a share of cooling power.
 const SLACK: f64 = 1.0;
-const THRESHOLD: f64 = 24.0;
+const REFIT: f64 = 6.0;
+const THRESHOLD: f64 = 72.0;
 const FLOOR: f64 = 0.3;
 
 impl GreyBox {
@@ -153,7 +155,7 @@ impl GreyBox {
     /// Sets the machines' shares of time.
     fn run_machines(&self, z: &mut [f64], room: &mut Vec<f64>) {
         for (k, m) in self.machines.iter().enumerate() {
-            z[self.variables.machine(k)] = m.share(&self.variables, z, None, room);
+            z[self.variables.machine(k)] = m.share(&self.variables, z, room);
         }
     }
 
@@ -216,6 +218,11 @@ impl GreyBox {
         let (cooling, loss) = self.powers(&z);
         let measured: f64 = self.meters.iter().map(|m| row.meters_kw.get(m.meter).copied().unwrap_or(f64::NAN)).sum();
         Some(measured - cooling - loss).filter(|r| r.is_finite())
+    }
+
+    /// Do the residuals ask for a new fit?
+    pub fn wants_refit(&self) -> bool {
+        self.bias.up.max(self.bias.down) > REFIT
     }
 
     /// How far outside the data a point is, in widths of the ranges.
