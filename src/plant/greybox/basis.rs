@@ -22,8 +22,6 @@ pub struct Variables {
     pub load_of_loop: Vec<usize>,
     /// The loop that each actuator acts on.
     pub acts_on: Vec<usize>,
-    /// Pairs of temperature setpoints whose loops are linked: (the warmer loop's, that of the loop that takes its heat).
-    pub gaps: Vec<(usize, usize)>,
     /// Machines that are on or off; each adds the share of time for which it runs, after all others.
     pub machines: usize,
 }
@@ -49,16 +47,7 @@ impl Variables {
                 }
             }
         }
-        let takes = |a: usize, o: usize| {
-            let (from, to) = (site.loops.get(b.acts_on[a]), site.loops.get(b.acts_on[o]));
-            from.zip(to).is_some_and(|(f, t)| f.into.as_deref() == Some(t.id.as_str()))
-        };
-        let temps: Vec<usize> = (0..is_temp.len()).filter(|&a| is_temp[a]).collect();
-        let pairs = || temps.iter().flat_map(|&a| temps.iter().map(move |&o| (a, o)));
-        let linked: Vec<(usize, usize)> = pairs().filter(|&(a, o)| takes(a, o)).collect();
-        // Where the site file links none of them, any two may be.
-        let gaps = if linked.is_empty() { pairs().filter(|(a, o)| a < o).collect() } else { linked };
-        Variables { scale, is_temp, loads, load_of_loop, acts_on: b.acts_on.clone(), gaps, machines: 0 }
+        Variables { scale, is_temp, loads, load_of_loop, acts_on: b.acts_on.clone(), machines: 0 }
     }
 
     pub fn temps(&self) -> impl Iterator<Item = usize> + '_ {

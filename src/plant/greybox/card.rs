@@ -152,7 +152,6 @@ fn inconsistent(m: &GreyBox) -> bool {
     let fine = v.scale.len() == b.actuators.len()
         && v.is_temp.len() == v.scale.len()
         && v.machines == m.machines.len()
-        && v.gaps.iter().all(|(a, o)| *a < v.scale.len() && *o < v.scale.len())
         && m.machines.iter().all(|x| x.meter < b.meters.len() && x.fits(v))
         && v.acts_on.len() == v.scale.len()
         && v.load_of_loop.len() == b.loops.len()

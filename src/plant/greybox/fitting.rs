@@ -28,9 +28,7 @@ const STRENGTHS: [Strength; 2] = [Strength { lasso: 1e-3, ridge: 1e-3 }, Strengt
 /// Shares of the load one step before that are tried.
 const DELAYS: [f64; 2] = [0.5, 0.0];
 /// A setpoint that moves by this share of its slew makes its row count half.
-const STEADY: f64 = 0.15;
-/// How much of that a move still counts in the row after it.
-const ECHO: f64 = 0.7;
+const STEADY: f64 = 0.3;
 const KEEPS: [f64; 6] = [0.0, 0.2, 0.4, 0.6, 0.8, 0.9];
 
 /// Why no model was made.
@@ -167,60 +165,6 @@ fn terms(shapes: &[Shape], v: &Variables) -> Vec<Term> {
     out
 }
 
-/// What a machine's own meter is fitted from.
-struct Gate<'a> {
-    /// The machine's share of time, as a variable.
-    variable: usize,
-    x: &'a Array2<f64>,
-    /// Variables with the machine running as the model says.
-    told: &'a [Vec<f64>],
-    terms: &'a [Term],
-}
-
-/// A machine's own meter: what it draws at rest, and, fitted on rows in which it ran, what it draws then.
-fn machine_meter(g: &Gate<'_>, z: &[Vec<f64>], y: &Array2<f64>, o: usize, fold: &[usize], weights: &[f64]) -> Judged {
-    let on: Vec<usize> = (0..z.len()).filter(|&i| z[i][g.variable] > 0.5).collect();
-    let (mut sum, mut total) = (0.0, 1e-9);
-    for i in (0..z.len()).filter(|&i| z[i][g.variable] <= 0.5) {
-        sum += weights[i] * y[[i, o]];
-        total += weights[i];
-    }
-    let rest_kw = (sum / total).max(0.0);
-    let own: Vec<usize> =
-        (0..g.terms.len()).filter(|&j| g.terms[j].gate == Some(g.variable as u16) && g.terms[j].shape.is_some()).collect();
-    let bare = g.terms.iter().position(|t| t.gate == Some(g.variable as u16) && t.shape.is_none());
-    let x_on = g.x.select(ndarray::Axis(0), &on).select(ndarray::Axis(1), &own);
-    let y_on = Array2::from_shape_fn((on.len(), 1), |(k, _)| y[[on[k], o]] - rest_kw);
-    let w_on: Vec<f64> = on.iter().map(|&i| weights[i]).collect();
-    let free = vec![false; own.len()];
-    let run = |rows: &[usize]| {
-        let (xs, ys) = (x_on.select(ndarray::Axis(0), rows), y_on.select(ndarray::Axis(0), rows));
-        let ws: Vec<f64> = rows.iter().map(|&k| w_on[k]).collect();
-        solve(&Normal::of(&xs, &ys, &ws, 0..rows.len()), 0, &free, STRENGTHS[1], None)
-    };
-    let all: Vec<usize> = (0..on.len()).collect();
-    let whole = run(&all);
-    let mut weights_out = vec![0.0; g.x.ncols()];
-    own.iter().zip(&whole.weights).for_each(|(&j, w)| weights_out[j] = *w);
-    if let Some(b) = bare {
-        weights_out[b] = whole.intercept.max(0.0);
-    }
-    let mut residuals = vec![0.0; z.len()];
-    for f in 0..FOLDS {
-        let rest: Vec<usize> = all.iter().copied().filter(|&k| fold[on[k]] != f).collect();
-        let s = if rest.len() >= 6 { run(&rest) } else { whole.clone() };
-        for i in (0..z.len()).filter(|&i| fold[i] == f) {
-            let mut running = g.told[i].clone();
-            running[g.variable] = 1.0;
-            let kw = s.intercept
-                + own.iter().zip(&s.weights).filter(|(_, w)| **w > 0.0).map(|(&j, w)| w * g.terms[j].value(&running)).sum::<f64>();
-            residuals[i] = y[[i, o]] - (rest_kw + g.told[i][g.variable] * kw.max(0.0));
-        }
-    }
-    let sse = residuals.iter().zip(weights).map(|(r, w)| w * r * r).sum();
-    Judged { solution: Solution { weights: weights_out, intercept: rest_kw }, residuals, sse }
-}
-
 fn columns(terms: &[Term], z: &[Vec<f64>], rates: &[Vec<f64>]) -> Array2<f64> {
     let free = rates.first().map_or(0, Vec::len);
     // The heat that a loop's volume gives or takes while its setpoint moves is known, then left out.
@@ -292,9 +236,8 @@ pub fn fit(rows: &[Row], step: Span, site: &SiteFile, binding: &Binding, name: &
     let moving = rates(&v, &plain, &p.joined);
     // Steady rows count most: what a moving setpoint stores in a loop's water is no part of the plant at rest.
     let slews: Vec<f64> = v.temps().map(|a| STEADY * site.actuators[a].slew_per_min * (step.as_secs_f64() / 60.0)).collect();
-    let motion = |i: usize| moving[i].iter().zip(&slews).map(|(r, s)| r.abs() / s.max(1e-6)).sum::<f64>();
-    let weights: Vec<f64> = (p.weights.iter().enumerate())
-        .map(|(i, w)| w / (1.0 + (motion(i) + if p.joined[i] { ECHO * motion(i - 1) } else { 0.0 }).powi(2)))
+    let weights: Vec<f64> = (p.weights.iter().zip(&moving))
+        .map(|(w, r)| w / (1.0 + r.iter().zip(&slews).map(|(r, s)| r.abs() / s.max(1e-6)).sum::<f64>().powi(2)))
         .collect();
 
     // Meters, with the delay of the load that blocked cross-validation likes best.
@@ -308,19 +251,14 @@ pub fn fit(rows: &[Row], step: Span, site: &SiteFile, binding: &Binding, name: &
         for i in 0..z.len() {
             for (k, m) in machines.iter().enumerate() {
                 z[i][v.machine(k)] = f64::from(u8::from(y[[i, heaps[k].0]] > m.threshold_kw));
-                said[i][v.machine(k)] = m.share_in(&v, &said[i], &moving, i, &mut room);
+                said[i][v.machine(k)] = m.share(&v, &said[i], Some(&moving[i]), &mut room);
             }
         }
         let terms = screen(terms(&dictionary(&v, &z), &v), &z, &y, &weights);
         let (x, told) = (columns(&terms, &z, &moving), columns(&terms, &said, &moving));
         let free: Vec<bool> = (0..x.ncols()).map(|j| j >= terms.len()).collect();
         let (folds, all) = normals(&x, &y, &weights, &p.fold);
-        let judged: Vec<Judged> = (0..metered.len())
-            .map(|o| match heaps.iter().position(|h| h.0 == o) {
-                None => judge(&told, &y, o, &folds, &all, &p.fold, &weights, &free),
-                Some(k) => machine_meter(&Gate { variable: v.machine(k), x: &x, told: &said, terms: &terms }, &z, &y, o, &p.fold, &weights),
-            })
-            .collect();
+        let judged: Vec<Judged> = (0..metered.len()).map(|o| judge(&told, &y, o, &folds, &all, &p.fold, &weights, &free)).collect();
         let sse: f64 = judged.iter().map(|j| j.sse).sum();
         if best.as_ref().is_none_or(|b| sse < 0.97 * b.sse) {
             best = Some(Meters { sse, delay, machines, terms, judged });

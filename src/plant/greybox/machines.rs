@@ -48,27 +48,17 @@ pub fn threshold(kw: &[f64]) -> Option<f64> {
     (enough(off) && enough(on) && between <= BETWEEN_MAX).then_some(0.5 * (OFF_BELOW + ON_ABOVE) * high)
 }
 
-/// What the line is linear in: the gaps between linked loops and their inverses (the lift over the weather where there is
-/// one temperature only), loads, load per flow, and how fast setpoints fell in this step and the one before. Not the
-/// temperatures themselves, nor the weather: the line would follow the season that it was learnt in.
-fn features(v: &Variables, z: &[f64], falling: Option<(&[f64], &[f64])>, out: &mut Vec<f64>) {
+/// What the line is linear in: temperatures, flows, loads, load per flow, weather, and how fast setpoints move.
+fn features(v: &Variables, z: &[f64], rates: Option<&[f64]>, out: &mut Vec<f64>) {
     out.clear();
-    let mut gap = |g: f64| out.extend([g, 1.0 / g.max(0.5)]);
-    match v.gaps.as_slice() {
-        [] => v.temps().for_each(|a| gap(z[a] - z[v.wet_bulb()])),
-        gaps => gaps.iter().for_each(|&(a, o)| gap(z[a] - z[o])),
-    }
-    out.extend_from_slice(&z[v.load(0)..v.dry_bulb()]);
+    out.extend_from_slice(&z[..v.dry_bulb()]);
     out.extend(v.flows().map(|f| z[v.load_of(f)] / z[f].max(0.05)));
-    match falling {
-        Some((now, before)) => out.extend(now.iter().chain(before).map(|r| r.min(0.0))),
-        None => out.extend(v.temps().flat_map(|_| [0.0, 0.0])),
+    out.push(z[v.dry_bulb()]);
+    out.push(z[v.wet_bulb()]);
+    match rates {
+        Some(r) => out.extend_from_slice(r),
+        None => out.extend(v.temps().map(|_| 0.0)),
     }
-}
-
-/// Rates of a row and of the one before it.
-fn pair(rates: &[Vec<f64>], i: usize) -> (&[f64], &[f64]) {
-    (&rates[i], &rates[i.saturating_sub(1)])
 }
 
 impl Machine {
@@ -76,8 +66,8 @@ impl Machine {
     pub fn fit(v: &Variables, z: &[Vec<f64>], rates: &[Vec<f64>], kw: &[f64], weights: &[f64], meter: usize, threshold_kw: f64) -> Machine {
         let mut x: Vec<Vec<f64>> = Vec::with_capacity(z.len());
         let mut f = Vec::new();
-        for (i, z) in z.iter().enumerate() {
-            features(v, z, Some(pair(rates, i)), &mut f);
+        for (z, r) in z.iter().zip(rates) {
+            features(v, z, Some(r), &mut f);
             x.push(f.clone());
         }
         let p = x.first().map_or(0, Vec::len);
@@ -118,19 +108,9 @@ impl Machine {
         Machine { meter, threshold_kw, mean, deviation, weights: w, ran: on.iter().sum::<f64>() / n, right: right as f64 / n }
     }
 
-    /// How likely the machine runs in a row of the data, 0–1.
-    pub fn share_in(&self, v: &Variables, z: &[f64], rates: &[Vec<f64>], i: usize, room: &mut Vec<f64>) -> f64 {
-        features(v, z, Some(pair(rates, i)), room);
-        self.judge(room)
-    }
-
-    /// How likely the machine runs at rest, 0–1.
-    pub fn share(&self, v: &Variables, z: &[f64], room: &mut Vec<f64>) -> f64 {
-        features(v, z, None, room);
-        self.judge(room)
-    }
-
-    fn judge(&self, room: &[f64]) -> f64 {
+    /// How likely the machine runs, 0–1.
+    pub fn share(&self, v: &Variables, z: &[f64], rates: Option<&[f64]>, room: &mut Vec<f64>) -> f64 {
+        features(v, z, rates, room);
         let sum: f64 = (room.iter().zip(&self.mean).zip(&self.deviation).zip(&self.weights))
             .map(|(((x, m), d), w)| if *d > 1e-6 { (x - m) / d * w } else { 0.0 })
             .sum();
@@ -140,9 +120,7 @@ impl Machine {
 
     /// Do the vectors fit a plant's variables?
     pub fn fits(&self, v: &Variables) -> bool {
-        let temps = v.temps().count();
-        let gaps = if v.gaps.is_empty() { temps } else { v.gaps.len() };
-        let p = 2 * gaps + v.loads.len() + v.flows().count() + 2 * temps;
+        let p = v.dry_bulb() + v.flows().count() + 2 + v.temps().count();
         self.mean.len() == p && self.deviation.len() == p && self.weights.len() == p + 1
     }
 }

@@ -155,7 +155,7 @@ impl GreyBox {
     /// Sets the machines' shares of time.
     fn run_machines(&self, z: &mut [f64], room: &mut Vec<f64>) {
         for (k, m) in self.machines.iter().enumerate() {
-            z[self.variables.machine(k)] = m.share(&self.variables, z, room);
+            z[self.variables.machine(k)] = m.share(&self.variables, z, None, room);
         }
     }
 
