@@ -6,10 +6,11 @@
 //! Invariants: points keep their numbers; the unit is converted here, once; the clock does not run backwards, except that
 //! a BMS which sets its clock back by more than [`gate::LEAD_MAX`] is followed and the order of its points begins anew.
 
-use super::gate::{self, SiteClock, Watch};
+use super::gate::{self, Relations, SiteClock, Watch};
 use super::site::Taken;
+use crate::event::{MARKED, Tally};
 use crate::reading::{Latest, PointId, Quality, Reading};
-use crate::site::{Catalogue, Classes, ClockSource, Point};
+use crate::site::{Catalogue, Classes, ClockSource, Point, SiteFile};
 use crate::time::{Span, Timestamp};
 
 /// Who describes a point.
@@ -47,14 +48,22 @@ pub(super) struct Points {
     pub catalogue: Catalogue,
     pub slots: Vec<Slot>,
     pub clock: SiteClock,
+    pub relations: Relations,
     /// Newest accepted timestamp and the host's time then (`clock = "data"`).
     newest: Option<(Timestamp, Timestamp)>,
 }
 
 impl Points {
-    pub fn new(clock_source: ClockSource, classes: Classes, earlier: Catalogue) -> Points {
-        let mut points =
-            Points { clock_source, classes, catalogue: Catalogue::new(), slots: Vec::new(), clock: SiteClock::default(), newest: None };
+    pub fn new(site: &SiteFile, classes: Classes, earlier: Catalogue) -> Points {
+        let mut points = Points {
+            clock_source: site.bus.clock,
+            classes,
+            catalogue: Catalogue::new(),
+            slots: Vec::new(),
+            clock: SiteClock::default(),
+            relations: Relations::new(site),
+            newest: None,
+        };
         for point in earlier.iter() {
             points.learn(point.clone(), Origin::Earlier, 1.0);
         }
@@ -162,7 +171,7 @@ impl Points {
             taken.duplicates += 1;
             return Ok(());
         };
-        let quality = quality.with(marks);
+        let quality = quality.with(marks).with(self.relations.mark(slot.id));
         if !historical {
             if self.clock_source == ClockSource::Data && self.newest.is_none_or(|(newest, _)| at >= newest) {
                 self.newest = Some((at, host_now));
@@ -179,6 +188,19 @@ impl Points {
         taken.values += 1;
         taken.readings.push(Reading { point: slot.id, at, value: number, quality });
         Ok(())
+    }
+
+    /// After a batch: cross-checks between points, and the marks of its readings into the tally.
+    pub fn conclude(&mut self, readings: &[Reading], host_now: Timestamp, tally: &Tally) {
+        if self.relations.due(self.clock.now) {
+            let (now, slots) = (self.clock.now.unwrap_or(host_now), &self.slots);
+            self.relations.look(now, &self.catalogue, |id| slots.get(id.0 as usize)?.latest.as_ref(), tally);
+        }
+        let all = readings.iter().fold(Quality::GOOD, |q, r| q.with(r.quality));
+        for (mark, name) in all.marks() {
+            let n = readings.iter().filter(|r| r.quality.has(mark)).count() as u64;
+            tally.add(MARKED, &format!("{}/{name}", self.relations.site()), n);
+        }
     }
 
     /// Follows the BMS's clock. True where it was set back.

@@ -8,6 +8,7 @@
 
 use super::decode::dsx::{self, Topic};
 use super::decode::{self, Batch, JobNote, Note, PAYLOAD_MAX, Value, flex, inflate, sparkplug};
+use super::gate::Finding;
 use super::points::{Origin, Points};
 use super::publish::Outgoing;
 use super::quarantine::{Quarantine, Refusal};
@@ -91,7 +92,7 @@ impl SiteIngest {
     pub fn new(site: &SiteFile, classes: Classes, catalogue: Catalogue) -> SiteIngest {
         SiteIngest {
             us: site.bus.integration.clone(),
-            points: Points::new(site.bus.clock, classes, catalogue),
+            points: Points::new(site, classes, catalogue),
             router: Router::new(&site.sources),
             early: VecDeque::new(),
             edges: sparkplug::Edges::default(),
@@ -128,6 +129,7 @@ impl SiteIngest {
             tally.add(MESSAGES, format, n);
         }
         tally.add(READINGS_DUPLICATE, "intake", taken.duplicates);
+        self.points.conclude(&taken.readings, host_now, tally);
         taken
     }
 
@@ -367,6 +369,10 @@ impl SiteIngest {
     /// The points that we must publish, with their topics.
     pub fn our_points(&self) -> impl Iterator<Item = (&Point, String)> {
         self.points.catalogue.iter().filter_map(|p| Some((p, super::publish::topic(p, &self.us).ok()?)))
+    }
+    /// Cross-checks between points that fail now.
+    pub fn findings(&self) -> impl Iterator<Item = Finding> {
+        self.points.relations.findings()
     }
     /// The newest refusals, oldest first.
     pub fn quarantine(&self) -> impl DoubleEndedIterator<Item = &Refusal> {

@@ -186,6 +186,10 @@ pub struct Loop {
     /// The loop that takes this loop's heat; none = ambient.
     #[serde(default)]
     pub into: Option<String>,
+    /// Least and largest plausible share of `load` that flow × ΔT carries, over half an hour: beyond it one of the loop's
+    /// points is wrong. No check where absent.
+    #[serde(default)]
+    pub balance: Option<[f64; 2]>,
 }
 
 /// A setpoint that we may request.
@@ -387,6 +391,11 @@ impl SiteFile {
                 && !self.loops.iter().any(|o| o.id == *into && o.id != l.id)
             {
                 return fail(format!("loop {:?}", l.id), &format!("`into = {into:?}` names no other loop"));
+            }
+        }
+        for l in self.loops.iter().filter(|l| l.balance.is_some()) {
+            if l.balance.is_some_and(|[lo, hi]| !(0.0 <= lo && lo < hi)) || l.flow.is_none() {
+                return fail(format!("loop {:?}", l.id), "`balance = [lo, hi]` needs 0 <= lo < hi, and the loop a `flow` role");
             }
         }
         for a in &self.actuators {
