@@ -1,6 +1,7 @@
 //! The one integration test binary; each room has its file.
 
 mod api;
+mod asyncapi;
 mod common;
 mod control;
 mod demo;
