@@ -39,6 +39,8 @@ pub(super) struct Slot {
     pub gone: bool,
     watch: Watch,
     pub latest: Option<Latest>,
+    /// The newest one that can be believed: what control ages while its sensor is silent or distrusted.
+    pub good: Option<Latest>,
 }
 
 /// All points of a site. See the module's text.
@@ -98,6 +100,7 @@ impl Points {
                 gone: false,
                 watch: Watch::default(),
                 latest: None,
+                good: None,
             });
         }
         let slot = self.slots.get_mut(id.0 as usize)?;
@@ -106,6 +109,7 @@ impl Points {
             slot.origin = origin;
         }
         if changed {
+            slot.good = None;
             slot.watch.restart();
         }
         Some((id.0, changed))
@@ -182,7 +186,11 @@ impl Points {
                     ClockSource::Host => host_now,
                     _ => self.clock.now.unwrap_or(at),
                 };
-                slot.latest = Some(Latest { at, arrived, value: number, quality });
+                let newest = Latest { at, arrived, value: number, quality };
+                slot.latest = Some(newest);
+                if quality.usable() && number.is_finite() {
+                    slot.good = Some(newest);
+                }
             }
         }
         taken.values += 1;
@@ -232,6 +240,16 @@ impl Points {
         let at = if self.clock_source == ClockSource::Data { behind } else { behind.max(self.arrival(host_now)) };
         // A refusal here is a duplicate of the same silence.
         let _ = self.accept(index, None, at, Quality::GOOD, host_now, taken);
+    }
+
+    /// The publisher of a point describes it anew: what was held against its newest value is over, and the next value is
+    /// the newest whatever its timestamp (a birth repeats a value with the time when it was measured).
+    pub fn reborn(&mut self, index: u32) {
+        let Some(slot) = self.slots.get_mut(index as usize) else { return };
+        let doubtful = |l: &Latest| l.quality.has(Quality(Quality::DISTRUSTED.0 | Quality::NO_VALUE.0));
+        if slot.latest.as_ref().is_some_and(doubtful) {
+            slot.watch.restart();
+        }
     }
 
     /// Marks the newest reading of a point at once, without a new value: its publisher died or lost count.

@@ -183,6 +183,11 @@ impl SiteIngest {
                 self.points.distrust(index, Quality::DISTRUSTED);
             }
         }
+        if change.born {
+            for index in self.members.get(sender.as_str()).into_iter().flatten() {
+                self.points.reborn(*index);
+            }
+        }
         self.file(which, "spBv1.0", packet, &batch, turn);
         if change.died {
             for index in self.members_of(&sender) {
@@ -360,6 +365,11 @@ impl SiteIngest {
     /// The newest reading of a point in this process.
     pub fn latest(&self, id: PointId) -> Option<&Latest> {
         self.points.slot(id.0)?.latest.as_ref()
+    }
+    /// The newest reading of a point that can be believed; the newest at all where none ever could.
+    pub fn good(&self, id: PointId) -> Option<&Latest> {
+        let slot = self.points.slot(id.0)?;
+        slot.good.as_ref().or(slot.latest.as_ref())
     }
     /// The points that we must publish, with their topics.
     pub fn our_points(&self) -> impl Iterator<Item = (&Point, String)> {

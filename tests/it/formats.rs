@@ -280,7 +280,11 @@ fn by_sparkplug_client(api: &str, port: u16, base: i64) {
     publisher.says("rebirth asked");
     let newest = |path: &str| point(api, "example-sparkplug", path).unwrap_or_default();
     let reborn = base + N as i64 * 10_000;
-    wait("the rebirth", || newest("js/power")["last_at"] == reborn && newest("js/power")["quality"] == "good");
+    wait("the rebirth", || {
+        let power = newest("js/power");
+        println!("js/power: {} {} {}", power["last_value"], power["last_at"], power["quality"]);
+        power["last_at"] == reborn && power["quality"] == "good"
+    });
     assert_eq!(newest("js/cdu2/valve")["quality"], "good");
     // Its death certificate is its birth's: its points and its device's have no value at once.
     publisher.hears("leave");

@@ -307,6 +307,56 @@ fn a_million_new_topics_cost_a_counter() {
     assert_eq!((t.values, hall.quarantine().count()), (1, 256));
 }
 
+/// A Sparkplug message of edge `e`: its metrics are (name, value, ms).
+fn sparkplug(kind: &str, seq: Option<u64>, metrics: &[(&str, f64, i64)]) -> Packet {
+    use prost::Message;
+    use tramuntana::ingest::decode::sparkplug_wire::{Metric, Payload, Sent};
+    let metric = |&(name, value, at): &(&str, f64, i64)| Metric {
+        name: Some(name.into()),
+        timestamp: Some(at as u64),
+        datatype: Some(if name == "bdSeq" { 4 } else { 10 }),
+        value: Some(if name == "bdSeq" { Sent::Long(value as u64) } else { Sent::Double(value) }),
+        ..Metric::default()
+    };
+    let payload = Payload { timestamp: Some(T0 as u64), metrics: metrics.iter().map(metric).collect(), seq, uuid: None };
+    Packet { topic: format!("spBv1.0/g/{kind}/e"), payload: payload.encode_to_vec().into(), retain: false }
+}
+
+#[test]
+fn sparkplug_deaths_silence_gaps_cast_doubt_and_births_lift_both() {
+    let text = "format = 1\n[site]\nid = \"hall\"\nname = \"Hall\"\ntime_zone = \"UTC\"\n[bus]\nclock = \"host\"\n[[source]]\nfilter = \"spBv1.0/#\"\nformat = \"sparkplug\"\n[[source.value]]\nkey = \"p\"\nunit = \"kW\"\npath = \"{edge}/p\"\n";
+    let mut hall = SiteIngest::new(&SiteFile::parse(Path::new("s"), text).unwrap(), Classes::default(), Catalogue::new());
+    let tally = Tally::new();
+    let birth = sparkplug("NBIRTH", Some(0), &[("bdSeq", 3.0, T0), ("p", 5.0, T0 - 60_000)]);
+    let t = take(&mut hall, &tally, std::slice::from_ref(&birth));
+    let id = t.readings[0].point;
+    let quality = |hall: &SiteIngest| hall.latest(id).unwrap().quality;
+    let t = take(&mut hall, &tally, &[sparkplug("NDATA", Some(2), &[("p", 6.0, T0 - 50_000)])]);
+    assert_eq!((quality(&hall), t.outgoing[0].topic.as_str()), (Quality::DISTRUSTED, "spBv1.0/g/NCMD/e"));
+    // The rebirth repeats a value with its old timestamp: it is current all the same.
+    take(&mut hall, &tally, std::slice::from_ref(&birth));
+    assert_eq!((quality(&hall), hall.latest(id).unwrap().value), (Quality::GOOD, 5.0));
+    let t = take(&mut hall, &tally, &[sparkplug("NDEATH", None, &[("bdSeq", 3.0, T0)])]);
+    assert!(quality(&hall) == Quality::NO_VALUE && t.readings[0].value.is_nan() && t.readings[0].at == Timestamp(T0));
+    take(&mut hall, &tally, std::slice::from_ref(&birth));
+    assert_eq!((quality(&hall), hall.latest(id).unwrap().value), (Quality::GOOD, 5.0));
+    // Another session's death: neither believed nor ignored.
+    let t = take(&mut hall, &tally, &[sparkplug("NDEATH", None, &[("bdSeq", 2.0, T0)])]);
+    assert_eq!((quality(&hall), t.outgoing.len(), t.readings.len()), (Quality::DISTRUSTED, 1, 0));
+    // History is stored and never becomes the newest value.
+    let mut old = sparkplug("NBIRTH", Some(0), &[("bdSeq", 3.0, T0), ("p", 7.0, T0)]);
+    take(&mut hall, &tally, std::slice::from_ref(&old));
+    let wire = <tramuntana::ingest::decode::sparkplug_wire::Payload as prost::Message>::decode(&old.payload[..]).unwrap();
+    let mut wire = wire;
+    wire.seq = Some(1);
+    wire.metrics[1].is_historical = Some(true);
+    wire.metrics[1].timestamp = Some(T0 as u64 + 10);
+    old.topic = "spBv1.0/g/NDATA/e".into();
+    old.payload = prost::Message::encode_to_vec(&wire).into();
+    let t = take(&mut hall, &tally, &[old]);
+    assert_eq!((t.readings[0].quality, hall.latest(id).unwrap().at), (Quality::HISTORICAL, Timestamp(T0)));
+}
+
 /// A broker on a free loopback port, in this process.
 fn broker() -> u16 {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

@@ -63,6 +63,8 @@ pub struct Change {
     pub died: bool,
     /// Every point of the edge is to be distrusted until its rebirth.
     pub suspect: bool,
+    /// The sender was born: its values are current.
+    pub born: bool,
 }
 
 /// A metric as its birth described it.
@@ -194,8 +196,9 @@ impl Edges {
         match kind {
             Kind::NodeBirth | Kind::DeviceBirth => {
                 self.metrics -= device.count().min(self.metrics);
-                let born = device.birth(&payload, budget + device.count(), batch);
-                self.metrics += born;
+                let learned = device.birth(&payload, budget + device.count(), batch);
+                self.metrics += learned;
+                change.born = true;
             }
             Kind::NodeData | Kind::DeviceData => device.data(&payload, edge_suspect, batch),
             Kind::NodeDeath | Kind::DeviceDeath | Kind::Other => {}
@@ -398,14 +401,15 @@ mod tests {
     fn born() -> Host {
         let mut host = Host(Edges::default(), 0);
         let node = vec![metric("bdSeq", 0, datatype::INT64, Sent::Long(7)), metric("load", 1, datatype::DOUBLE, Sent::Double(0.5))];
-        assert_eq!(host.take("g/NBIRTH/e", Some(0), node), (vec![Seen::number("load", 0.5, Some(T as i64))], vec![], Change::default()));
+        assert_eq!(host.take("g/NBIRTH/e", Some(0), node), (vec![Seen::number("load", 0.5, Some(T as i64))], vec![], BORN));
         let device = vec![metric("temp", 1, datatype::INT32, Sent::Int(-5i32 as u32))];
         assert_eq!(host.take("g/DBIRTH/e/d", Some(1), device).0, [Seen::number("temp", -5.0, Some(T as i64))]);
         host
     }
 
-    const NOTHING: Change = Change { ask: false, died: false, suspect: false };
-    const LOST: Change = Change { ask: true, died: false, suspect: true };
+    const NOTHING: Change = Change { ask: false, died: false, suspect: false, born: false };
+    const LOST: Change = Change { ask: true, suspect: true, ..NOTHING };
+    const BORN: Change = Change { born: true, ..NOTHING };
 
     #[test]
     fn aliases_stand_for_names_and_seq_wraps() {
@@ -446,7 +450,7 @@ mod tests {
         assert_eq!(host.take("g/NDEATH/e", None, will(7)).2, Change { died: true, ..NOTHING });
         let mut host = born();
         assert_eq!(host.take("g/NDEATH/e", None, will(6)).2, LOST, "neither believed nor ignored");
-        assert_eq!(host.take("g/NBIRTH/e", Some(0), will(8)).2, NOTHING);
+        assert_eq!(host.take("g/NBIRTH/e", Some(0), will(8)).2, BORN);
         // An edge that was never born here: its data cannot be read, so it is asked.
         let mut host = Host(Edges::default(), 0);
         let (seen, refused, change) = host.take("g/NDATA/x", Some(9), vec![metric("a", 1, datatype::INT32, Sent::Int(1))]);

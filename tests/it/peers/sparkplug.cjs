@@ -22,6 +22,6 @@ client.on("connect", () => setTimeout(() => {
   console.log("published");
 }, 1000));
 process.stdin.on("data", line => {
-  if (String(line).startsWith("gap")) { client.seq = (client.seq + 3) % 256; client.publishNodeData({ timestamp: at(n - 1) + 1, metrics: [metric("Power", "Double", 1, n - 1 + 0.0001)] }); }
+  if (String(line).startsWith("gap")) { client.seq = (client.seq + 3) % 256; client.publishNodeData({ timestamp: at(n - 1) + 1, metrics: [{ ...metric("Power", "Double", 1, n - 1), timestamp: at(n - 1) + 1 }] }); }
   else { client.stop(); setTimeout(() => process.exit(0), 500); }
 });
