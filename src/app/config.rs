@@ -3,6 +3,7 @@
 //! Invariants: unknown keys are refused with their line; paths are relative to the file; a password never stands in the
 //! file itself, only the name of the environment variable or of the file that holds it.
 
+use super::influx::InfluxSettings;
 use crate::site::{SiteFile, SiteFileError};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -68,6 +69,8 @@ struct Raw {
     sites: Vec<PathBuf>,
     #[serde(default)]
     store: StoreSettings,
+    #[serde(default)]
+    influx: Option<InfluxSettings>,
 }
 
 fn default_data_dir() -> PathBuf {
@@ -95,6 +98,8 @@ pub struct Config {
     pub models_dir: PathBuf,
     pub sites: Vec<ConfiguredSite>,
     pub store: StoreSettings,
+    /// InfluxDB 2 as a mirror, a history or both.
+    pub influx: Option<InfluxSettings>,
 }
 
 /// What the command line may override.
@@ -138,6 +143,7 @@ impl Config {
                 })
                 .collect::<Result<_, SiteFileError>>()?,
             store: raw.store,
+            influx: raw.influx,
         };
         config.check(raw.format).map_err(|(what, why)| ConfigError::Meaning { path: path.clone(), what, why })?;
         Ok(config)
@@ -157,6 +163,9 @@ impl Config {
         }
         if self.mqtt.password_env.is_some() && self.mqtt.password_file.is_some() {
             return Err(("mqtt".into(), "give `password_env` or `password_file`, not both".into()));
+        }
+        if let Some(influx) = &self.influx {
+            influx.check()?;
         }
         self.listen_addr().map(|_| ()).map_err(|why| ("listen".into(), why))
     }

@@ -13,6 +13,7 @@ pub mod check;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod influx;
 pub mod journal;
 pub mod log;
 pub mod replay;

@@ -8,6 +8,7 @@ use super::backend::ServiceBackend;
 use super::brain::Brain;
 use super::cli::ServeArgs;
 use super::config::{Config, ConfiguredSite, Overrides};
+use super::influx::Influx;
 use super::site_task::{self, Core, SiteShared, host_now};
 use crate::event::Tally;
 use crate::forecast::Forecaster;
@@ -91,6 +92,7 @@ pub struct Service {
     pub addr: SocketAddr,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
+    influx: Influx,
 }
 
 /// How a service is started.
@@ -107,6 +109,7 @@ impl Service {
     pub async fn start(config: &Config, listener: std::net::TcpListener, options: &StartOptions) -> Result<Service, String> {
         let store: Arc<dyn Store> = Arc::new(Embedded::open(&config.data_dir).map_err(|e| e.to_string())?);
         let tally = Arc::new(Tally::new());
+        let influx = Influx::start(config, &store, &tally)?;
         let password = config.password().map_err(|e| e.to_string())?;
         let (stop, stopped) = watch::channel(false);
         let (changes, _) = watch::channel(0_u64);
@@ -137,6 +140,7 @@ impl Service {
                 link: link_state,
                 tally: Arc::clone(&tally),
                 store: Arc::clone(&store),
+                mirror: influx.mirror.clone(),
                 changes: changes.clone(),
                 readings_in: AtomicU64::new(0),
                 readings_refused: AtomicU64::new(0),
@@ -148,15 +152,18 @@ impl Service {
             sites.push(shared);
         }
         tasks.push(tokio::spawn(seal_days(sites.clone(), Arc::clone(&store), config.store.hot_days, stopped.clone())));
-        let backend = Arc::new(ServiceBackend::new(sites.clone(), Arc::clone(&store), tally, changes));
+        let backend = Arc::new(ServiceBackend::new(sites.clone(), Arc::clone(&store), influx.clone(), tally, changes));
         let addr = listener.local_addr().map_err(|e| e.to_string())?;
         tasks.push(serve_http(listener, Arc::clone(&backend), stopped)?);
-        Ok(Service { sites, store, backend, addr, stop, tasks })
+        Ok(Service { sites, store, backend, addr, stop, tasks, influx })
     }
 
     /// Stops every task, then syncs the store.
     pub async fn stop(self) {
         self.stop.send_replace(true);
+        if let Some(mirror) = &self.influx.mirror {
+            mirror.stop();
+        }
         for task in self.tasks {
             let abort = task.abort_handle();
             if tokio::time::timeout(Duration::from_secs(4), task).await.is_err() {

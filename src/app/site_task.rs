@@ -9,6 +9,7 @@
 //! has its own task, link, clock and mode, so that one being unreachable leaves the other at work.
 
 use super::brain::Brain;
+use super::influx::Mirror;
 use crate::control::Request;
 use crate::event::{READINGS_DUPLICATE, READINGS_STORED, RECONNECTS, Tally};
 use crate::ingest::mqtt::{Delivery, LinkState, Publisher, Receipt};
@@ -48,6 +49,8 @@ pub struct SiteShared {
     pub link: watch::Receiver<LinkState>,
     pub tally: Arc<Tally>,
     pub store: Arc<dyn Store>,
+    /// Where readings go besides.
+    pub mirror: Option<Arc<Mirror>>,
     /// Grows with each change worth showing.
     pub changes: watch::Sender<u64>,
     pub readings_in: AtomicU64,
@@ -204,6 +207,15 @@ async fn keep(
                 shared.store.put_catalogue(shared.id(), c)?;
             }
             let appended = shared.store.append(shared.id(), &taken.readings)?;
+            if let Some(mirror) = &shared.mirror {
+                if catalogue.is_some() {
+                    mirror.catalogue_changed(shared.id());
+                }
+                mirror.take(shared.id(), &taken.readings, appended.duplicates)?;
+                if !receipt.is_empty() {
+                    mirror.sync()?;
+                }
+            }
             // QoS 1 packets are acknowledged after this batch: it must be on the disk by then.
             if !receipt.is_empty() {
                 shared.store.sync()?;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const EXEMPLAR: &str = "../shared/data/dsx/exemplar.csv";
 
 /// A child process that ends with the test.
-struct Kept(Child);
+pub struct Kept(pub Child);
 
 impl Drop for Kept {
     fn drop(&mut self) {
@@ -27,12 +27,12 @@ fn scratch(name: &str) -> PathBuf {
     dir
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port()
 }
 
 /// Mosquitto on a port; `None` where it is not installed.
-fn mosquitto(dir: &Path, port: u16, more: &str) -> Option<Kept> {
+pub fn mosquitto(dir: &Path, port: u16, more: &str) -> Option<Kept> {
     let program = ["/usr/sbin/mosquitto", "/usr/bin/mosquitto", "/usr/local/sbin/mosquitto"].into_iter().find(|p| Path::new(p).exists());
     let Some(program) = program else {
         println!("SKIPPED: mosquitto is not installed");
@@ -54,7 +54,7 @@ fn wait(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-fn command(args: &[&str]) -> Command {
+pub fn command(args: &[&str]) -> Command {
     let mut c = Command::new(env!("CARGO_BIN_EXE_tramuntana"));
     c.args(args).current_dir(env!("CARGO_MANIFEST_DIR")).env("NO_COLOR", "1");
     c
@@ -79,18 +79,18 @@ fn serve(broker: &str, data: &Path) -> Service {
     Service { child: Kept(child), api }
 }
 
-fn get(url: &str) -> Option<Value> {
+pub fn get(url: &str) -> Option<Value> {
     ureq::get(url).call().ok()?.body_mut().read_json().ok()
 }
 
-fn site(api: &str, id: &str) -> Value {
+pub fn site(api: &str, id: &str) -> Value {
     let all = get(&format!("{api}/api/v1/sites")).unwrap_or_default();
     let rows = all.as_array().cloned().or_else(|| all["sites"].as_array().cloned()).unwrap_or_default();
     rows.into_iter().find(|s| s["id"] == id).unwrap_or_default()
 }
 
 /// All points of a site, page by page.
-fn points(api: &str, id: &str) -> Vec<Value> {
+pub fn points(api: &str, id: &str) -> Vec<Value> {
     let mut all = Vec::new();
     let mut cursor = String::new();
     loop {
