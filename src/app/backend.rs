@@ -540,10 +540,10 @@ impl Backend for ServiceBackend {
             out.extend(core.ingest.quarantine().rev().take(limit).map(|r| Refusal {
                 site: s.id().to_owned(),
                 at: r.at.0,
-                format: "dsx".into(),
-                reason: r.reason.clone(),
+                format: r.format.into(),
+                reason: r.reason.into(),
                 topic: r.topic.clone(),
-                detail: String::new(),
+                detail: r.key.clone(),
                 sample: r.payload.clone(),
             }));
         }

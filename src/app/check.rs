@@ -25,6 +25,9 @@ pub fn run(args: CheckArgs) -> Result<(), String> {
             f.limits.len(),
             f.meters.len()
         );
+        for s in &f.sources {
+            println!("  source {} ({}): {} declared values", s.filter, s.format.name(), s.values.len());
+        }
         if let Err(e) = super::service::load_classes(site) {
             faults.push(e);
         }
@@ -39,7 +42,7 @@ pub fn run(args: CheckArgs) -> Result<(), String> {
         urls.dedup();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
         for url in urls {
-            let settings = super::service::link_options(&config, &url, "check", None, password.as_deref())?;
+            let settings = super::service::link_options(&config, &url, "check", Vec::new(), password.as_deref())?;
             match runtime.block_on(mqtt::check_connection(&settings, BROKER_TIMEOUT)) {
                 Ok(()) => println!("broker {}: reached", settings.broker),
                 Err(e) => faults.push(e.to_string()),

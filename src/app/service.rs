@@ -72,7 +72,7 @@ pub fn targets(site: &ConfiguredSite) -> Vec<String> {
 }
 
 /// How to reach a broker as a site.
-pub fn link_options(config: &Config, url: &str, site: &str, filter: Option<&str>, password: Option<&str>) -> Result<LinkOptions, String> {
+pub fn link_options(config: &Config, url: &str, site: &str, filters: Vec<String>, password: Option<&str>) -> Result<LinkOptions, String> {
     let mut broker = BrokerAddress::parse(url).map_err(|e| e.to_string())?;
     if broker.user.is_none() {
         broker.user = config.mqtt.user.clone();
@@ -81,7 +81,7 @@ pub fn link_options(config: &Config, url: &str, site: &str, filter: Option<&str>
         broker.password = password.map(str::to_owned);
     }
     let client = config.mqtt.client_id.as_deref().unwrap_or("tramuntana");
-    Ok(LinkOptions::new(broker, format!("{client}-{site}"), filter.map(str::to_owned).into_iter().collect()))
+    Ok(LinkOptions::new(broker, format!("{client}-{site}"), filters))
 }
 
 /// A running service.
@@ -118,7 +118,7 @@ impl Service {
         for configured in &config.sites {
             let site = Arc::new(configured.file.clone());
             let url = config.broker_of(&site, options.broker_overridden);
-            let mut link = link_options(config, &url, &site.site.id, Some(&site.bus.filter), password.as_deref())?;
+            let mut link = link_options(config, &url, &site.site.id, site.filters(), password.as_deref())?;
             link.clean_session = options.clean_session;
             // The embedded broker would raise every value to QoS 1 and wait for acknowledgements.
             link.at_least_once = !options.clean_session;

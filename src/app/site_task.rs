@@ -189,6 +189,11 @@ async fn take(shared: &SiteShared, delivery: Delivery, stop: &mut watch::Receive
         return false;
     }
     receipt.acknowledge().await;
+    for out in &taken.outgoing {
+        if let Err(e) = shared.publisher.send(out.clone()) {
+            tracing::warn!(site = shared.id(), "{e}");
+        }
+    }
     think(shared, &taken);
     true
 }
@@ -215,6 +220,9 @@ async fn keep(
                 if !receipt.is_empty() {
                     mirror.sync()?;
                 }
+            }
+            for job in &taken.jobs {
+                shared.store.put_record("job", shared.id(), job.start, &job.id, &serde_json::to_vec(job).unwrap_or_default())?;
             }
             // QoS 1 packets are acknowledged after this batch: it must be on the disk by then.
             if !receipt.is_empty() {

@@ -42,13 +42,13 @@ fn metadata(name: &str, unit: &str) -> Packet {
         u => format!(r#""engUnit":"{u}""#),
     };
     let json = format!(r#"{{"objectType":"GenericObject","pointType":"GenericPoint",{unit},"objectName":"{name}","objectId":"{name}"}}"#);
-    Packet { topic: format!("BMS/v1/PUB/Metadata/GenericObject/GenericPoint/{name}"), payload: json.into_bytes(), retain: false }
+    Packet { topic: format!("BMS/v1/PUB/Metadata/GenericObject/GenericPoint/{name}"), payload: json.into_bytes().into(), retain: false }
 }
 
 fn value(name: &str, text: &str, at: Timestamp) -> Packet {
     Packet {
         topic: format!("BMS/v1/PUB/Value/GenericObject/GenericPoint/{name}"),
-        payload: format!(r#"{{"value":{text},"timestamp":{},"quality":1}}"#, at.0).into_bytes(),
+        payload: format!(r#"{{"value":{text},"timestamp":{},"quality":1}}"#, at.0).into_bytes().into(),
         retain: false,
     }
 }

@@ -8,7 +8,8 @@
 //! publish, an acknowledgement) reaches the next one; the broker's session sends again what was not acknowledged.
 
 use super::{BrokerAddress, LinkError};
-use crate::ingest::{Packet, publish::Outgoing};
+use crate::ingest::Packet;
+use crate::ingest::publish::{Outgoing, may_go_out};
 use crate::time::{Span, Timestamp};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use rumqttc::{AsyncClient, Event, EventLoop, Incoming, MqttOptions, NetworkOptions, Publish, QoS, SubscribeReasonCode};
@@ -127,7 +128,7 @@ pub enum SendRefused {
     Down { topic: String },
     #[error("{topic}: not sent: {OUTBOX_MAX} messages already wait for the broker")]
     Full { topic: String },
-    #[error("{topic}: not sent: it is not under BMS/v1/{us}/Value/")]
+    #[error("{topic}: not sent: it is neither under BMS/v1/{us}/Value/ nor a request to a Sparkplug edge")]
     NotOurs { topic: String, us: String },
 }
 
@@ -135,7 +136,6 @@ pub enum SendRefused {
 #[derive(Clone)]
 pub struct Publisher {
     client: Arc<Mutex<Option<AsyncClient>>>,
-    prefix: Arc<str>,
     us: Arc<str>,
 }
 
@@ -143,7 +143,7 @@ impl Publisher {
     /// Queues a message (QoS 0, not retained) and returns at once. Refused while the link is down: an old request must not
     /// go out later.
     pub fn send(&self, out: Outgoing) -> Result<(), SendRefused> {
-        if !out.topic.starts_with(&*self.prefix) {
+        if !may_go_out(&out.topic, &self.us) {
             return Err(SendRefused::NotOurs { topic: out.topic, us: self.us.to_string() });
         }
         let client = self.client.lock().unwrap_or_else(|e| e.into_inner()).clone();
@@ -161,7 +161,7 @@ pub struct MqttLink {
 }
 
 impl MqttLink {
-    /// `integration` is our identifier: the publisher sends nothing outside `BMS/v1/{integration}/Value/`.
+    /// `integration` is our identifier: the publisher sends nothing but what [`may_go_out`] says.
     /// `deliveries` should have room for 1 or 2: the batch grows while the consumer is busy.
     pub fn new(
         options: LinkOptions,
@@ -170,8 +170,7 @@ impl MqttLink {
     ) -> (MqttLink, Publisher, watch::Receiver<LinkState>) {
         let (state, watcher) = watch::channel(LinkState::Connecting);
         let client = Arc::new(Mutex::new(None));
-        let prefix = format!("BMS/v1/{integration}/Value/").into();
-        let publisher = Publisher { client: client.clone(), prefix, us: integration.into() };
+        let publisher = Publisher { client: client.clone(), us: integration.into() };
         (MqttLink { options, state, client, deliveries }, publisher, watcher)
     }
 
@@ -237,7 +236,7 @@ impl MqttLink {
             match event {
                 Event::Incoming(Incoming::Publish(mut publish)) => {
                     let packet =
-                        Packet { topic: std::mem::take(&mut publish.topic), payload: publish.payload.to_vec(), retain: publish.retain };
+                        Packet { topic: std::mem::take(&mut publish.topic), payload: publish.payload.clone(), retain: publish.retain };
                     if publish.qos != QoS::AtMostOnce {
                         publish.payload.clear();
                         batch.acks.push((client.clone(), publish));
