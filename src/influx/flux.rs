@@ -8,6 +8,9 @@
 use crate::time::{Span, Timestamp};
 use std::fmt::Write;
 
+/// The instants that the server's nanoseconds can say, ms.
+const INSTANT_MS_MAX: i64 = i64::MAX / 1_000_000;
+
 /// A Flux string literal. Besides quotes, backslashes and control characters, `${` would begin an interpolation.
 pub fn string(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
@@ -37,6 +40,7 @@ pub fn string(text: &str) -> String {
 /// Steps of one series with `from <= time < to`: tables `sum`, `count`, `min`, `max` (`_time`, `_value`) and `quality` (`_start`,
 /// `marks`). `path` is `line::path_tag` of the point.
 pub fn series(bucket: &str, site: &str, path: &str, from: Timestamp, to: Timestamp, step: Span) -> String {
+    let [from, to] = [from, to].map(|t| Timestamp(t.0.clamp(-INSTANT_MS_MAX, INSTANT_MS_MAX)));
     let mut q = format!(
         "import \"bitwise\"\n\ndata = from(bucket: {}) |> range(start: {from}, stop: {to})\n    |> filter(fn: (r) => r.site == {} and r.path == {})\nvalues = data |> filter(fn: (r) => r._field == \"value\")\n",
         string(bucket),

@@ -65,9 +65,9 @@ pub fn head(site: &str, point: &Point) -> String {
     let kind = serde_json::to_value(point.kind).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
     let mut out = String::new();
     escape(&tag_text(&kind), &[',', ' '], &mut out);
-    let path = path_tag(point);
+    let (path, object_id) = (path_tag(point), without_jobs(&point.object_id));
     for (tag, value) in [
-        ("object_id", point.object_id.as_str()),
+        ("object_id", object_id.as_str()),
         ("object_type", &point.object_type),
         ("path", &path),
         ("point_type", &point.point_type),
@@ -155,7 +155,7 @@ mod tests {
     fn no_job_or_step_is_in_a_tag() {
         let ear = "org/bsc/cluster/mn5/node/n1/gpu/0/jobid/4711/stepid/0/GPU_POWER";
         assert_eq!(without_jobs(ear), "org/bsc/cluster/mn5/node/n1/gpu/0/GPU_POWER");
-        let h = head("hall", &point(ear, "n1"));
+        let h = head("hall", &point(ear, ear));
         assert!(!h.contains("4711") && !h.contains("jobid") && !h.contains("stepid"), "{h}");
         assert_eq!(without_jobs("a/JobID/7"), "a");
         assert_eq!(without_jobs("a/jobid"), "a/jobid");

@@ -66,7 +66,8 @@ pub struct Mirror {
     pub target: Target,
     batch: usize,
     linger: Duration,
-    sites: Vec<String>,
+    /// From when on the store is compared with the queue at the start, by site.
+    compare_from: BTreeMap<String, Timestamp>,
     store: Arc<dyn Store>,
     tally: Arc<Tally>,
     shared: Mutex<Shared>,
@@ -104,13 +105,14 @@ impl Mirror {
         let outbox = Outbox::open(&dir, (settings.backlog_gib * (1u64 << 30) as f64) as u64)
             .map_err(|e| format!("{}: the queue of the InfluxDB mirror cannot be opened: {e}; make the folder writable", dir.display()))?;
         let writer = Writer::new(target.clone())?;
+        let compare_from = compare_from(&outbox, &sites).map_err(|e| format!("{}: {e}", dir.display()))?;
         Ok(Mirror {
             outbox,
             writer,
             target,
             batch: settings.batch,
             linger: Duration::from_secs_f64(settings.linger_s),
-            sites,
+            compare_from,
             store,
             tally,
             shared: Mutex::new(Shared {
@@ -348,37 +350,20 @@ impl Mirror {
     /// Queues what the store has beyond the queue's newest readings: the process may have died between the two, or the
     /// mirror may have been off for a while. A new queue begins with what comes.
     fn reconcile(&self) -> Result<(), String> {
-        let mark = self.outbox.dir().join(RECONCILING);
-        // A comparison that was not finished began earlier than the queue says now.
-        let unfinished: BTreeMap<String, Timestamp> =
-            std::fs::read(&mark).ok().and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
-        let mut from = self.outbox.newest().map_err(|e| e.to_string())?;
-        for at in from.values_mut() {
-            *at = *at - RECONCILE_BEFORE;
-        }
-        // A site that is silent beside others may have nothing in the newest segments.
-        if let Some(oldest) = from.values().min().copied() {
-            for site in &self.sites {
-                from.entry(site.clone()).or_insert(oldest);
-            }
-        }
-        for (site, at) in unfinished {
-            let f = from.entry(site).or_insert(at);
-            *f = (*f).min(at);
-        }
+        let (mark, from) = (self.outbox.dir().join(RECONCILING), &self.compare_from);
         if from.is_empty() {
             return Ok(());
         }
-        std::fs::write(&mark, serde_json::to_vec(&from).unwrap_or_default()).map_err(|e| e.to_string())?;
-        for (site, from) in from {
-            let catalogue = self.store.catalogue(&site).map_err(|e| e.to_string())?;
+        std::fs::write(&mark, serde_json::to_vec(from).unwrap_or_default()).map_err(|e| e.to_string())?;
+        for (site, &from) in from {
+            let catalogue = self.store.catalogue(site).map_err(|e| e.to_string())?;
             for point in catalogue.iter() {
                 let mut at = from;
                 loop {
-                    let rows = self.store.scan(&site, point.id, at, Timestamp(i64::MAX), RECONCILE_ROWS).map_err(|e| e.to_string())?;
+                    let rows = self.store.scan(site, point.id, at, Timestamp(i64::MAX), RECONCILE_ROWS).map_err(|e| e.to_string())?;
                     let readings: Vec<Reading> =
                         rows.iter().map(|r| Reading { point: point.id, at: r.at, value: r.value, quality: r.quality }).collect();
-                    self.outbox.append(&site, &readings).map_err(|e| e.to_string())?;
+                    self.outbox.append(site, &readings).map_err(|e| e.to_string())?;
                     match readings.last() {
                         Some(last) if readings.len() == RECONCILE_ROWS => at = Timestamp(last.at.0 + 1),
                         _ => break,
@@ -391,4 +376,25 @@ impl Mirror {
         }
         std::fs::remove_file(&mark).map_err(|e| e.to_string())
     }
+}
+
+/// From when on the store may have what the queue has not: a little before the queue's newest reading of each site, or where
+/// a comparison began that was not finished. Empty for a new queue.
+fn compare_from(outbox: &Outbox, sites: &[String]) -> std::io::Result<BTreeMap<String, Timestamp>> {
+    let mut from = outbox.newest()?;
+    for at in from.values_mut() {
+        *at = *at - RECONCILE_BEFORE;
+    }
+    // A site that is silent beside others may have nothing in the newest segments.
+    if let Some(oldest) = from.values().min().copied() {
+        for site in sites {
+            from.entry(site.clone()).or_insert(oldest);
+        }
+    }
+    let unfinished = std::fs::read(outbox.dir().join(RECONCILING)).ok().and_then(|b| serde_json::from_slice(&b).ok());
+    for (site, at) in unfinished.unwrap_or(BTreeMap::<String, Timestamp>::new()) {
+        let f = from.entry(site).or_insert(at);
+        *f = (*f).min(at);
+    }
+    Ok(from)
 }

@@ -13,7 +13,7 @@ from influxdb_client.rest import ApiException
 url, org, bucket, token, question, begin = sys.argv[1:]
 begin = int(begin)
 
-retries = WritesRetry(total=5, retry_interval=1, exponential_base=1)
+retries = WritesRetry(total=5, retry_interval=1, exponential_base=1, allowed_methods=["POST"])
 with InfluxDBClient(url, token=token, org=org, enable_gzip=True, retries=retries) as client:
     assert client.health().status == "pass" and client.ping() and client.version() == "double", client.version()
     points = [

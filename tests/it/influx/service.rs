@@ -9,10 +9,10 @@ const EXEMPLAR: &str = "../shared/data/dsx/exemplar.csv";
 const POD: &str = "dsx-exemplar";
 
 /// A configuration with one site and `[influx]`.
-fn config(dir: &Path, broker: &str, url: &str, more: &str) -> PathBuf {
+fn config(dir: &Path, name: &str, broker: &str, url: &str, more: &str) -> PathBuf {
     let root = env!("CARGO_MANIFEST_DIR");
     std::fs::write(dir.join("token"), format!("{TOKEN}\n")).expect("written");
-    let path = dir.join(format!("{}.toml", more.len()));
+    let path = dir.join(name);
     let text = format!(
         "format = 1\nbroker = {broker:?}\nsites = [\"{root}/sensors/{POD}/site.toml\"]\nmodels_dir = \"{root}/models\"\n[influx]\nurl = {url:?}\norg = {ORG:?}\nbucket = {BUCKET:?}\ntoken_file = \"token\"\nlinger_s = 0.1\n{more}\n"
     );
@@ -47,7 +47,7 @@ fn serve_mirrors_a_pod_shows_a_refusal_and_reads_history_back() {
     let broker = format!("mqtt://127.0.0.1:{port}");
     let double = Double::new();
     double.kept().token = "not yet".into();
-    let mirrored = config(&dir, &broker, &double.url, "");
+    let mirrored = config(&dir, "mirror.toml", &broker, &double.url, "");
     let (service, api) = serve(&mirrored, &dir.join("data"));
     wait("the link", 30, || site(&api, POD)["link"]["state"] == "up");
     let out = command(&["replay", EXEMPLAR, "--broker", &broker, "--speed", "max"]).output().expect("replay runs");
@@ -63,7 +63,7 @@ fn serve_mirrors_a_pod_shows_a_refusal_and_reads_history_back() {
     let alarms = site(&api, POD)["alarms"].clone();
     assert!(alarms.as_array().is_some_and(|a| a.iter().any(|a| a["id"] == "influx" && a["severity"] == "warning")), "{alarms}");
     let metrics = ureq::get(format!("{api}/metrics")).call().expect("metrics").body_mut().read_to_string().expect("text");
-    assert!(metrics.contains("tramuntana_influx_errors_total{label=\"401\"}") && metrics.contains("tramuntana_influx_up 0"), "{metrics}");
+    assert!(metrics.contains("tramuntana_influx_errors_total{label=\"401\"}") && metrics.contains("tramuntana_influx_up{} 0"), "{metrics}");
 
     // `check` says so too, and what would mend it.
     let check = |config: &Path| {
@@ -78,7 +78,11 @@ fn serve_mirrors_a_pod_shows_a_refusal_and_reads_history_back() {
     drop(service);
     let (service, api) = serve(&mirrored, &dir.join("data"));
     wait("the queue to be empty", 60, || health(&api)["mirror"]["waiting_bytes"] == 0);
-    assert_eq!((double.kept().points(), double.kept().overwritten), (4545, 0));
+    let (points_there, overwritten) = {
+        let kept = double.kept();
+        (kept.points(), kept.overwritten)
+    };
+    assert_eq!((points_there, overwritten), (4545, 0));
     assert_eq!(health(&api)["mirror"]["state"], "up");
     let (ok, said) = check(&mirrored);
     assert!(ok && said.contains("the token sees the bucket"), "{said}");
@@ -94,7 +98,7 @@ fn serve_mirrors_a_pod_shows_a_refusal_and_reads_history_back() {
     };
     let own = series(&api).expect("a series");
     drop(service);
-    let reading = config(&dir, &broker, &double.url, "mirror = false\nread = true");
+    let reading = config(&dir, "history.toml", &broker, &double.url, "mirror = false\nread = true");
     let (service, api) = serve(&reading, &dir.join("empty"));
     wait("the points", 30, || site(&api, POD)["points"] == 166);
     let theirs = series(&api).expect("a series from there");
