@@ -7,6 +7,7 @@ mod control;
 mod demo;
 mod forecast;
 mod formats;
+mod influx;
 mod ingest;
 mod link;
 mod plant;
