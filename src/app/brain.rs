@@ -157,10 +157,24 @@ impl Brain {
         if let Some(stride) = self.last_beat.map(|t| now - t).filter(|s| s.0 > 0)
             && (self.pace == Span::ZERO || stride.0 <= 3 * self.pace.0)
         {
-            self.pace = Span(stride.0.min(PACE_MAX.0));
-            self.journal.gap = Span(self.pace.0 * 3 / 2);
+            let pace = Span(stride.0.min(PACE_MAX.0));
+            if pace == self.pace && pace > self.site.control.tick() {
+                self.tick_with(pace);
+            }
+            self.pace = pace;
+            self.journal.gap = Span(pace.0 * 3 / 2);
         }
         self.last_beat = Some(now);
+    }
+
+    /// A plant that speaks less often than the site file's tick is controlled when it speaks.
+    fn tick_with(&mut self, pace: Span) {
+        let mut site = (*self.site).clone();
+        site.control.tick_s = u32::try_from(pace.0 / 1000).unwrap_or(site.control.tick_s);
+        site.control.valid_s = site.control.valid_s.max(2 * site.control.tick_s);
+        self.site = Arc::new(site);
+        self.controller.retune(tuning(&self.site));
+        self.learner.follow(Arc::clone(&self.site));
     }
 
     /// The controller's word on what an operator orders between ticks is had through `controller` itself.

@@ -4,6 +4,7 @@ mod api;
 mod control;
 mod demo;
 mod forecast;
+mod greybox;
 mod ingest;
 mod plant;
 mod plant_model;
