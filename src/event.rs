@@ -15,6 +15,10 @@ pub const LABELS_MAX: usize = 256;
 pub const READINGS_STORED: &str = "tramuntana_readings_stored";
 /// Readings that arrived a second time for the same (point, timestamp).
 pub const READINGS_DUPLICATE: &str = "tramuntana_readings_duplicate";
+/// Readings marked by the gate, labelled `site/mark`.
+pub const MARKED: &str = "tramuntana_readings_marked";
+/// Cross-checks between points that began to fail, labelled `site/check`.
+pub const CONTRADICTIONS: &str = "tramuntana_contradictions";
 /// Messages or readings refused, labelled `format/reason`.
 pub const REFUSED: &str = "tramuntana_refused";
 /// MQTT messages taken in.

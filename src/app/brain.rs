@@ -10,7 +10,7 @@ use super::learner::{Learner, PlantModel, row_of};
 use crate::control::controller::HEARTBEAT_LOST;
 use crate::control::ledger::{self, Applied};
 use crate::control::plan::Tuning;
-use crate::control::view::combine;
+use crate::control::view::{RAMP, combine};
 use crate::control::{Bindings, Controller, Hints, LoadForecast, ModeEvent, RackView, Recommendation, Request, View, ViewBuilder};
 use crate::control::{Entry, Why};
 use crate::event::{FORECAST_FALLBACKS, Tally};
@@ -273,6 +273,9 @@ impl Brain {
             self.forecasts = f.predict(now, &window);
             f.record(&self.forecasts);
         }
+        for (l, load) in self.site.loops.iter().zip(&mut view.loads) {
+            load.ramp_kw = self.loads.get(&l.load).map_or(f64::NAN, |s| steepest(s, RAMP));
+        }
         for (i, l) in self.site.loops.iter().enumerate() {
             let Some(f) = self.forecasts.iter().find(|f| f.target == l.load).filter(|f| !f.points.is_empty()) else { continue };
             let ahead = f.every(self.controller.tuning().step, PLAN_STEPS);
@@ -280,6 +283,7 @@ impl Brain {
                 p10_kw: ahead.iter().map(|a| a.p10).collect(),
                 p50_kw: ahead.iter().map(|a| a.p50).collect(),
                 p90_kw: ahead.iter().map(|a| a.p90).collect(),
+                ramp_kw: view.loads[i].ramp_kw,
                 model: f.model.clone(),
                 fallback: f.fallback.clone(),
             };
@@ -405,4 +409,18 @@ impl Brain {
             })
             .collect()
     }
+}
+
+/// The newest load and the steepest rise within `within` that the series has seen.
+fn steepest(series: &Series, within: Span) -> f64 {
+    let n = (within.0 / series.step.0.max(1)).max(1) as usize;
+    let v = &series.values;
+    let Some(now) = v.iter().rev().find(|v| v.is_finite()) else { return f64::NAN };
+    let mut rises: Vec<f64> = (0..v.len().saturating_sub(n))
+        .map(|i| v[i + 1..=i + n].iter().copied().fold(f64::NAN, f64::max) - v[i])
+        .filter(|r| r.is_finite())
+        .collect();
+    rises.sort_by(f64::total_cmp);
+    let q = rises.get(((rises.len() as f64 * 0.99) as usize).min(rises.len().saturating_sub(1))).copied().unwrap_or(0.0).max(0.0);
+    (now + q).min(v.iter().copied().fold(f64::NAN, f64::max).max(*now))
 }

@@ -110,7 +110,7 @@ async fn ours(args: &EvaluateArgs, plant: &[String], broker: &EmbeddedBroker, se
     let overrides = Overrides { broker: Some(broker.url()), data_dir: Some(dir.join("data")), listen: None };
     let config = Config::load(&args.config, &overrides).map_err(|e| e.to_string())?;
     let listener = listen(std::net::SocketAddr::from(([127, 0, 0, 1], 0)))?;
-    let options = StartOptions { broker_overridden: true, clean_session: true, history: None };
+    let options = StartOptions { broker_overridden: true, lock_step: true, history: None };
     let service = Service::start(&config, listener, &options).await?;
     let more: Vec<String> = ["--host", "127.0.0.1", "--port", &broker.addr.port().to_string()].map(String::from).to_vec();
     let (plant, json) = (plant.to_vec(), PathBuf::from(dir).join(format!("{OURS}.json")));

@@ -1,17 +1,17 @@
 //! A plant's past as rows to learn from: out of the store, or out of a Parquet file.
 //!
-//! A file has the columns of a sealed day, with the point's path in place of its number: `path` (text,
-//! `{objectType}/{pointType}/{tagPath…}`), `at_ms` (epoch ms), `value` (in the canonical unit of the point's kind) and, where it is
-//! there, `quality` (0 = good).
+//! A file has the columns that `store export` writes: `point` (its path), `at_ms` or `time`, `value`, and where there are any
+//! `unit` and `quality`.
 //! Invariants: a value holds for at most two steps; distrusted values are left out; at most [`ROWS_MAX`] rows, the newest.
 
 use crate::plant::identified::Row;
 use crate::plant::rows::RowPlan;
 use crate::reading::PointId;
 use crate::site::{Catalogue, SiteFile};
+use crate::store::exchange::{Intake, Sample, import_parquet};
 use crate::store::{Embedded, Store};
 use crate::time::{Span, Timestamp};
-use polars::prelude::*;
+use crate::units::Unit;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
@@ -61,39 +61,42 @@ pub fn from_store(store: &Embedded, site: &SiteFile, since: Option<Timestamp>) -
 }
 
 /// Values of a file by the path of their points.
-#[derive(Debug)]
-pub struct HistoryFile(HashMap<String, Vec<(Timestamp, f64)>>);
+#[derive(Debug, Default)]
+pub struct HistoryFile {
+    values: HashMap<String, Vec<(Timestamp, f64)>>,
+    refused: u64,
+}
+
+impl Intake for HistoryFile {
+    fn take(&mut self, sample: Sample) -> Result<(), String> {
+        let unit = if sample.unit.is_empty() { None } else { Unit::parse(&sample.unit) };
+        let value = unit.map_or(sample.value, |u| u.canonical(sample.value));
+        match sample.quality.usable() && value.is_finite() {
+            true => self.values.entry(sample.path).or_default().push((sample.at, value)),
+            false => self.refused += 1,
+        }
+        Ok(())
+    }
+    fn refuse(&mut self, _: u64, _: String) {
+        self.refused += 1;
+    }
+}
 
 impl HistoryFile {
     /// Reads a file.
     ///
     /// # Errors
-    /// It cannot be read, or misses a column; the error names it.
+    /// It cannot be read, misses a column, or has no usable value; the error names it.
     pub fn load(path: &Path) -> Result<HistoryFile, String> {
         let name = path.display();
-        let columns = [col("path").cast(DataType::String), col("at_ms").cast(DataType::Int64), col("value").cast(DataType::Float64)];
-        let mut scan = LazyFrame::scan_parquet(path, ScanArgsParquet::default()).map_err(|e| format!("{name}: {e}"))?;
-        let schema = scan.collect_schema().map_err(|e| format!("{name}: {e}"))?;
-        if let Some(missing) = ["path", "at_ms", "value"].iter().find(|c| !schema.contains(c)) {
-            return Err(format!("{name}: has no column {missing:?}; a history has path, at_ms, value and, if known, quality"));
+        let file = std::fs::File::open(path).map_err(|e| format!("{name}: {e}; --history names a Parquet file"))?;
+        let mut history = HistoryFile::default();
+        import_parquet(file, &mut history).map_err(|e| format!("{name}: {e}"))?;
+        if history.values.is_empty() {
+            return Err(format!("{name}: no usable value in it ({} rows refused or distrusted)", history.refused));
         }
-        if schema.contains("quality") {
-            scan = scan.filter(col("quality").cast(DataType::Int64).eq(lit(0)));
-        }
-        let frame = scan.select(columns).collect().map_err(|e| format!("{name}: {e}"))?;
-        let read = || -> PolarsResult<HashMap<String, Vec<(Timestamp, f64)>>> {
-            let (paths, at, value) = (frame.column("path")?.str()?, frame.column("at_ms")?.i64()?, frame.column("value")?.f64()?);
-            let mut out: HashMap<String, Vec<(Timestamp, f64)>> = HashMap::new();
-            for ((p, t), v) in paths.into_iter().zip(at).zip(value) {
-                if let (Some(p), Some(t), Some(v)) = (p, t, v) {
-                    out.entry(p.to_owned()).or_default().push((Timestamp(t), v));
-                }
-            }
-            Ok(out)
-        };
-        let mut values = read().map_err(|e| format!("{name}: {e}"))?;
-        values.values_mut().for_each(|v| v.sort_by_key(|r| r.0));
-        Ok(HistoryFile(values))
+        history.values.values_mut().for_each(|v| v.sort_by_key(|r| r.0));
+        Ok(history)
     }
 
     /// Rows of a site, once its points are known.
@@ -102,7 +105,7 @@ impl HistoryFile {
         let tick = site.control.tick();
         let mut values: HashMap<PointId, Steps> = HashMap::new();
         for point in plan.points().collect::<BTreeSet<_>>() {
-            let Some(series) = catalogue.get(point).and_then(|p| self.0.get(&p.path)) else { continue };
+            let Some(series) = catalogue.get(point).and_then(|p| self.values.get(&p.path)) else { continue };
             let mut sums: BTreeMap<Timestamp, (f64, f64)> = BTreeMap::new();
             for (at, v) in series.iter().filter(|r| r.1.is_finite()) {
                 let s = sums.entry(at.floor(tick)).or_default();

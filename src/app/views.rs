@@ -85,6 +85,16 @@ pub(super) fn alarms(s: &SiteShared, core: &Core, status: &SiteStatus) -> Vec<Al
             "check the building management system's MQTT client",
         );
     }
+    for f in core.ingest.findings() {
+        let action = "compare the points with a hand-held instrument; the values are marked until they agree again";
+        add(
+            &format!("check-{}", f.check.replace(' ', "-")),
+            Severity::Warning,
+            Some(f.since.0),
+            format!("{}: {}", f.check, f.text),
+            action,
+        );
+    }
     let brain = &core.brain;
     if !s.site.actuators.is_empty() {
         if brain.model.is_none() {
