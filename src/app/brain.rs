@@ -41,7 +41,7 @@ const PACE_MAX: Span = Span::minutes(30);
 pub fn tuning(site: &SiteFile) -> Tuning {
     let step = Span(site.control.tick().0.max(PLAN_STEP.0));
     let steps = ((HORIZON.0 / step.0) as usize).clamp(6, PLAN_STEPS);
-    let approach_k = if site.control.learn { LEARNT_APPROACH_K } else { Tuning::default().approach_k };
+    let approach_k = if site.control.learns() { LEARNT_APPROACH_K } else { Tuning::default().approach_k };
     Tuning { step, steps, approach_k, ..Tuning::default() }
 }
 

@@ -134,7 +134,7 @@ impl Learner {
 
     /// A fit that is due, or none.
     pub fn job(&mut self, in_force: Option<&PlantModel>) -> Option<FitJob> {
-        if !self.site.control.learn || self.rows.len() < greybox::ROWS_MIN {
+        if !self.site.control.learns() || self.rows.len() < greybox::ROWS_MIN {
             return None;
         }
         let tick = self.site.control.tick();

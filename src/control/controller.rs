@@ -122,7 +122,7 @@ impl Controller {
             approval: None,
             tuning,
             started: false,
-            may_learn: site.control.learn,
+            may_learn: site.control.learns(),
             excitation: None,
             learnt_since: None,
             offsets: vec![],
