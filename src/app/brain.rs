@@ -10,7 +10,7 @@ use super::learner::{Learner, PlantModel, row_of};
 use crate::control::controller::HEARTBEAT_LOST;
 use crate::control::ledger::{self, Applied};
 use crate::control::plan::Tuning;
-use crate::control::view::combine;
+use crate::control::view::{RAMP, combine};
 use crate::control::{Bindings, Controller, Hints, LoadForecast, ModeEvent, RackView, Recommendation, Request, View, ViewBuilder};
 use crate::control::{Entry, Why};
 use crate::event::{FORECAST_FALLBACKS, Tally};
@@ -41,7 +41,7 @@ const PACE_MAX: Span = Span::minutes(30);
 pub fn tuning(site: &SiteFile) -> Tuning {
     let step = Span(site.control.tick().0.max(PLAN_STEP.0));
     let steps = ((HORIZON.0 / step.0) as usize).clamp(6, PLAN_STEPS);
-    let approach_k = if site.control.learn { LEARNT_APPROACH_K } else { Tuning::default().approach_k };
+    let approach_k = if site.control.learns() { LEARNT_APPROACH_K } else { Tuning::default().approach_k };
     Tuning { step, steps, approach_k, ..Tuning::default() }
 }
 
@@ -157,10 +157,24 @@ impl Brain {
         if let Some(stride) = self.last_beat.map(|t| now - t).filter(|s| s.0 > 0)
             && (self.pace == Span::ZERO || stride.0 <= 3 * self.pace.0)
         {
-            self.pace = Span(stride.0.min(PACE_MAX.0));
-            self.journal.gap = Span(self.pace.0 * 3 / 2);
+            let pace = Span(stride.0.min(PACE_MAX.0));
+            if pace == self.pace && pace > self.site.control.tick() {
+                self.tick_with(pace);
+            }
+            self.pace = pace;
+            self.journal.gap = Span(pace.0 * 3 / 2);
         }
         self.last_beat = Some(now);
+    }
+
+    /// A plant that speaks less often than the site file's tick is controlled when it speaks.
+    fn tick_with(&mut self, pace: Span) {
+        let mut site = (*self.site).clone();
+        site.control.tick_s = u32::try_from(pace.0 / 1000).unwrap_or(site.control.tick_s);
+        site.control.valid_s = site.control.valid_s.max(2 * site.control.tick_s);
+        self.site = Arc::new(site);
+        self.controller.retune(tuning(&self.site));
+        self.learner.follow(Arc::clone(&self.site));
     }
 
     /// The controller's word on what an operator orders between ticks is had through `controller` itself.
@@ -259,6 +273,9 @@ impl Brain {
             self.forecasts = f.predict(now, &window);
             f.record(&self.forecasts);
         }
+        for (l, load) in self.site.loops.iter().zip(&mut view.loads) {
+            load.ramp_kw = self.loads.get(&l.load).map_or(f64::NAN, |s| steepest(s, RAMP));
+        }
         for (i, l) in self.site.loops.iter().enumerate() {
             let Some(f) = self.forecasts.iter().find(|f| f.target == l.load).filter(|f| !f.points.is_empty()) else { continue };
             let ahead = f.every(self.controller.tuning().step, PLAN_STEPS);
@@ -266,7 +283,7 @@ impl Brain {
                 p10_kw: ahead.iter().map(|a| a.p10).collect(),
                 p50_kw: ahead.iter().map(|a| a.p50).collect(),
                 p90_kw: ahead.iter().map(|a| a.p90).collect(),
-                ramp_kw: self.loads.get(&l.load).map_or(f64::NAN, |s| steepest(s, crate::control::view::RAMP)),
+                ramp_kw: view.loads[i].ramp_kw,
                 model: f.model.clone(),
                 fallback: f.fallback.clone(),
             };

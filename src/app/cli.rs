@@ -91,7 +91,7 @@ pub struct ServeArgs {
     /// Address of the page and the API (overrides the file); port 0 = any free one, printed
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
-    /// Readings from before, to learn a plant from: Parquet with path, at_ms, value (and quality)
+    /// Readings from before, to learn a plant from: Parquet as `store export` writes it (point, at_ms, value, …)
     #[arg(long, value_name = "FILE")]
     pub history: Option<PathBuf>,
 }
@@ -234,7 +234,7 @@ pub struct IdentifyArgs {
     #[arg(long, value_name = "DIR", default_value = "models")]
     pub out: PathBuf,
     /// With --sim: first seed of the simulated telemetry; the demo's own seeds begin at 1, these must not be among them
-    #[arg(long, default_value_t = crate::sim::excite::SHIPPED_SEED)]
+    #[arg(long, default_value_t = 9001)]
     pub seed: u64,
 }
 
@@ -287,10 +287,10 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => super::service::run(args),
         Command::Check(args) => super::check::run(args),
         Command::Replay(args) => super::replay::run(args),
-        Command::Store(args) => super::store_cli::run(args),
         Command::Identify(args) if args.sim => super::train::identify(args),
         Command::Identify(args) => super::identify::run(&args),
         Command::Evaluate(args) => super::evaluate::run(&args),
+        Command::Store(args) => super::store_cli::run(args),
         Command::Train(args) => super::train::train(args),
     };
     match result {

@@ -1,7 +1,7 @@
 //! A plant's past as rows to learn from: out of the store, or out of a Parquet file.
 //!
-//! A file has the columns that `store export` writes: `point` (its path), `at_ms` or `time`, `value` (in the canonical unit of
-//! the point's kind) and, where it is there, `quality` (0 = good).
+//! A file has the columns that `store export` writes: `point` (its path), `at_ms` or `time`, `value`, and where there are any
+//! `unit` and `quality`.
 //! Invariants: a value holds for at most two steps; distrusted values are left out; at most [`ROWS_MAX`] rows, the newest.
 
 use crate::plant::identified::Row;
@@ -11,6 +11,7 @@ use crate::site::{Catalogue, SiteFile};
 use crate::store::exchange::{Intake, Sample, import_parquet};
 use crate::store::{Embedded, Store};
 use crate::time::{Span, Timestamp};
+use crate::units::Unit;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
@@ -59,19 +60,25 @@ pub fn from_store(store: &Embedded, site: &SiteFile, since: Option<Timestamp>) -
     Ok((plan.clone(), build(&plan, tick, &values)))
 }
 
-/// Values of a file by the path of their points; distrusted and unreadable rows are left out.
+/// Values of a file by the path of their points.
 #[derive(Debug, Default)]
-pub struct HistoryFile(HashMap<String, Vec<(Timestamp, f64)>>);
+pub struct HistoryFile {
+    values: HashMap<String, Vec<(Timestamp, f64)>>,
+    refused: u64,
+}
 
 impl Intake for HistoryFile {
     fn take(&mut self, sample: Sample) -> Result<(), String> {
-        if sample.quality.usable() && sample.value.is_finite() {
-            self.0.entry(sample.path).or_default().push((sample.at, sample.value));
+        let unit = if sample.unit.is_empty() { None } else { Unit::parse(&sample.unit) };
+        let value = unit.map_or(sample.value, |u| u.canonical(sample.value));
+        match sample.quality.usable() && value.is_finite() {
+            true => self.values.entry(sample.path).or_default().push((sample.at, value)),
+            false => self.refused += 1,
         }
         Ok(())
     }
-    fn refuse(&mut self, place: u64, why: String) {
-        tracing::warn!("history, row {place}: {why}; left out");
+    fn refuse(&mut self, _: u64, _: String) {
+        self.refused += 1;
     }
 }
 
@@ -79,13 +86,16 @@ impl HistoryFile {
     /// Reads a file.
     ///
     /// # Errors
-    /// It cannot be read, or misses a column; the error names it.
+    /// It cannot be read, misses a column, or has no usable value; the error names it.
     pub fn load(path: &Path) -> Result<HistoryFile, String> {
-        let fail = |e: String| format!("--history {}: {e}", path.display());
-        let file = std::fs::File::open(path).map_err(|e| fail(e.to_string()))?;
+        let name = path.display();
+        let file = std::fs::File::open(path).map_err(|e| format!("{name}: {e}; --history names a Parquet file"))?;
         let mut history = HistoryFile::default();
-        import_parquet(file, &mut history).map_err(fail)?;
-        history.0.values_mut().for_each(|v| v.sort_by_key(|r| r.0));
+        import_parquet(file, &mut history).map_err(|e| format!("{name}: {e}"))?;
+        if history.values.is_empty() {
+            return Err(format!("{name}: no usable value in it ({} rows refused or distrusted)", history.refused));
+        }
+        history.values.values_mut().for_each(|v| v.sort_by_key(|r| r.0));
         Ok(history)
     }
 
@@ -95,7 +105,7 @@ impl HistoryFile {
         let tick = site.control.tick();
         let mut values: HashMap<PointId, Steps> = HashMap::new();
         for point in plan.points().collect::<BTreeSet<_>>() {
-            let Some(series) = catalogue.get(point).and_then(|p| self.0.get(&p.path)) else { continue };
+            let Some(series) = catalogue.get(point).and_then(|p| self.values.get(&p.path)) else { continue };
             let mut sums: BTreeMap<Timestamp, (f64, f64)> = BTreeMap::new();
             for (at, v) in series.iter().filter(|r| r.1.is_finite()) {
                 let s = sums.entry(at.floor(tick)).or_default();

@@ -107,6 +107,15 @@ impl Learner {
         self.since_fit = self.rows.len();
     }
 
+    /// The site as it is controlled from now on; rows of another tick are left behind.
+    pub fn follow(&mut self, site: Arc<SiteFile>) {
+        if site.control.tick() != self.site.control.tick() {
+            self.rows.clear();
+            self.since_fit = 0;
+        }
+        self.site = site;
+    }
+
     pub fn rows(&self) -> usize {
         self.rows.len()
     }
@@ -125,7 +134,7 @@ impl Learner {
 
     /// A fit that is due, or none.
     pub fn job(&mut self, in_force: Option<&PlantModel>) -> Option<FitJob> {
-        if !self.site.control.learn || self.rows.len() < greybox::ROWS_MIN {
+        if !self.site.control.learns() || self.rows.len() < greybox::ROWS_MIN {
             return None;
         }
         let tick = self.site.control.tick();

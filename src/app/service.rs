@@ -58,7 +58,7 @@ pub fn load_models(config: &Config, site: &ConfiguredSite) -> Models {
             Err(e) => models.findings.push(e.to_string()),
         }
     }
-    if site.file.control.learn {
+    if site.file.control.learns() {
         match greybox::newest(&learnt_models(config), &site.file) {
             Ok(Some(m)) => models.plant = Some(PlantModel::Learnt(Box::new(m))),
             Ok(None) => {}
@@ -162,7 +162,7 @@ impl Service {
                 tracing::warn!(site = site.site.id, "{finding}");
             }
             let mut brain = Brain::new(Arc::clone(&site), models.plant, models.load);
-            if site.control.learn {
+            if site.control.learns() {
                 brain.learner.root = Some(learnt_models(config));
                 let (_, rows) = history::from_store(&embedded, &site, None)?;
                 if !rows.is_empty() {

@@ -5,10 +5,12 @@
 //! Invariants: nothing leaves but through [`check`]; in shadow nothing leaves; a missed tick does no harm (requests lapse
 //! on the other side after their hold time, ours are renewed each tick).
 
+mod learning;
+
 use super::check::{self, Memory};
 use super::desk::Track;
 use super::explain;
-use super::learn::{self, Excitation, halton, prime};
+use super::learn::Excitation;
 use super::mode::{Hold, Mode, ModeEvent, Operation, Order, Orders, Pin, Why};
 use super::plan::{Plan, Start, Tuning, plan};
 use super::recommendation::{Binding, Expects, Item, Recommendation, Withheld};
@@ -23,25 +25,6 @@ use serde::{Deserialize, Serialize};
 pub const APPROVAL: Span = Span::hours(2);
 /// A heartbeat older than this is lost (it comes every 10 s).
 pub const HEARTBEAT_LOST: Span = Span::minutes(2);
-
-/// Dither of a learnt model's plan: half its width as a share of an actuator's bounds, while the model is young and later;
-/// how long it is young; ticks that one offset is held. Without it a closed loop hides what it does from identification
-/// (Ljung 1999, ch. 13).
-const DITHER_YOUNG: f64 = 0.03;
-const DITHER_LATER: f64 = 0.01;
-const YOUNG: Span = Span::hours(36);
-const DITHER_TICKS: u64 = 4;
-/// All temperatures of a plant together go up and down by so much, K, a new level each hour, for the first days and later:
-/// setpoints that only ever move against one another never show what a cooler or warmer plant would cost at rest.
-const SWAY_YOUNG_K: f64 = 1.5;
-const SWAY_LATER_K: f64 = 0.5;
-const SWAY_SPAN: Span = Span::hours(72);
-const SWAY_BASE: u64 = 7;
-/// Share of the slew that offsets use.
-const SWAY_SLEW: f64 = 0.12;
-/// Part of the way to its target that a setpoint goes in one tick on a learnt model: noise of load and weather should not
-/// shake the loops, whose water makes heat or cold of every kelvin.
-const FOLLOW: f64 = 0.4;
 
 /// A setpoint to publish to all request points of an actuator.
 #[derive(Clone, Debug, PartialEq)]
@@ -139,7 +122,7 @@ impl Controller {
             approval: None,
             tuning,
             started: false,
-            may_learn: site.control.learn,
+            may_learn: site.control.learns(),
             excitation: None,
             learnt_since: None,
             offsets: vec![],
@@ -159,6 +142,10 @@ impl Controller {
     }
     pub fn tuning(&self) -> &Tuning {
         &self.tuning
+    }
+    /// Plans otherwise from now on.
+    pub fn retune(&mut self, tuning: Tuning) {
+        self.tuning = tuning;
     }
     pub fn last(&self) -> Option<&Recommendation> {
         self.last.as_ref()
@@ -430,98 +417,6 @@ impl Controller {
             explanation,
         }
         .sealed()
-    }
-
-    /// A learning step: moves every setpoint towards its next level, and announces levels that are new.
-    fn excite(&mut self, view: &View, out: &mut Tick) {
-        let mut excitation = self.excitation.take().unwrap_or_else(|| Excitation::new(&view.site, view.now));
-        let mut targets = excitation.targets(view);
-        for (t, a) in targets.iter_mut().zip(&view.site.actuators) {
-            if let Some(pin) = self.orders.pins.get(&a.id) {
-                *t = pin.value;
-            }
-        }
-        let values = self.towards(view, &targets);
-        if self.announced != targets {
-            out.recommendation = Some(self.announce(view, &values, &targets, &excitation));
-            self.announced.clone_from(&targets);
-            self.last.clone_from(&out.recommendation);
-        }
-        self.follow(view, &values, false, &mut out.requests);
-        self.excitation = Some(excitation);
-    }
-
-    fn announce(&self, view: &View, values: &[f64], targets: &[f64], excitation: &Excitation) -> Recommendation {
-        let items: Vec<Item> = (view.site.actuators.iter().enumerate())
-            .map(|(i, a)| Item {
-                actuator: a.id.clone(),
-                name: a.name.clone(),
-                unit: unit_of(view, a).into(),
-                from: view.actuators.get(i).map_or(f64::NAN, |v| v.in_force.value),
-                asked: values[i],
-                target: targets[i],
-                reason: "learning: a step inside the guardrails, so that its effect can be told".into(),
-            })
-            .collect();
-        let why = match excitation.retreat_why.as_str() {
-            "" => "learning how the plant answers: setpoints move on their own, inside every limit; hold, leave auto or the building management system's switch stop it".to_owned(),
-            why => format!("learning is interrupted, setpoints go back: {why}"),
-        };
-        let horizon_h = self.tuning.step.as_hours_f64() * self.tuning.steps as f64;
-        Recommendation {
-            id: String::new(),
-            parent: self.last.as_ref().map(|r| r.id.clone()),
-            site: self.site.clone(),
-            made_at: view.now,
-            valid_until: view.now + view.site.control.valid(),
-            mode: self.mode.name().into(),
-            inputs_digest: view.digest(),
-            models: vec![],
-            items,
-            withheld: vec![],
-            expects: Expects { horizon_h, feasible: true, ..Expects::default() },
-            explanation: why,
-        }
-        .sealed()
-    }
-
-    /// The plan's requests, smoothed and with small known offsets, where the model was learnt and no limit is near.
-    fn dithered(&mut self, view: &View, p: &Plan) -> Vec<f64> {
-        let mut first = p.first.clone();
-        let Some(since) = self.learnt_since.filter(|_| p.feasible()) else {
-            self.offsets.clear();
-            return first;
-        };
-        self.offsets.resize(first.len(), 0.0);
-        let limit = |i: usize| view.site.limits.get(i);
-        // Limits on setpoints themselves are kept below; others know only of the plan's values.
-        let near = p.binding.is_some_and(|(i, d)| limit(i).is_some_and(|l| l.actuator.is_none() && d < 1.5 * l.margin + SWAY_YOUNG_K));
-        let age = view.now - since;
-        let share = if age < YOUNG { DITHER_YOUNG } else { DITHER_LATER };
-        let sway_k = if age < SWAY_SPAN { SWAY_YOUNG_K } else { SWAY_LATER_K };
-        let start = self.start(view);
-        for (i, a) in view.site.actuators.iter().enumerate() {
-            if start.fixed[i].is_some() {
-                continue;
-            }
-            let own = share * (a.hi - a.lo) * (2.0 * halton(1 + self.ticks / DITHER_TICKS, prime(i)) - 1.0);
-            let hours = (age.0 / Span::hours(1).0).max(0) as u64;
-            let common = if unit_of(view, a) == "°C" { sway_k * (2.0 * halton(3 + hours, SWAY_BASE) - 1.0) } else { 0.0 };
-            let wanted = if near || self.orders.hold.is_some() { 0.0 } else { own + common };
-            let before = self.offsets[i];
-            // Slowly: what is learnt while a loop's water is changing temperature is little.
-            let most = SWAY_SLEW * a.slew_per_min * self.tuning.step.as_secs_f64() / 60.0;
-            let offset = before + (wanted - before).clamp(-most, most);
-            let clean = start.base[i] - before;
-            let (lo, hi) = start.reach[i];
-            let (least, most) = learn::limits_of(view, a);
-            let value = clean + FOLLOW * (p.targets[i] - clean) + offset;
-            // A plan that is itself nearer to a limit than this is not pushed further.
-            let value = value.clamp(least.min(p.first[i]), most.max(p.first[i]));
-            first[i] = value.clamp(a.lo, a.hi).clamp(lo, hi.max(lo));
-            self.offsets[i] = offset;
-        }
-        first
     }
 
     /// Asks for `values`, each through the checker; what is withheld falls back to a renewal of what was asked.

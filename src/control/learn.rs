@@ -20,9 +20,9 @@ const BAND_PER_HOUR: f64 = 0.25;
 const BAND_CHEAP: f64 = 0.6;
 const BAND_DEAR: f64 = 0.2;
 const BAND_FLOW: f64 = 0.75;
-/// Ticks that a level is held at least, and at most that many more.
-const HOLD_TICKS: u64 = 5;
-const HOLD_MORE: u64 = 5;
+/// How long a level is held at least, and at most that much more; never less than three ticks.
+const HOLD: Span = Span::minutes(25);
+const HOLD_TICKS_MIN: i64 = 3;
 /// How long everything stays back after a limit came near.
 const RETREAT: Span = Span::minutes(40);
 /// Extra distance from a limit, in margins.
@@ -89,10 +89,13 @@ impl Excitation {
             if now >= *until {
                 let p = prime(i);
                 *k += 1;
-                let hold = HOLD_TICKS + (halton(*k, prime(i + 3)) * HOLD_MORE as f64) as u64;
-                *until = now + Span(tick.0 * hold as i64);
+                let ticks = (HOLD.0 / tick.0.max(1)).max(HOLD_TICKS_MIN) as f64;
+                *until = now + Span(tick.0 * (ticks * (1.0 + halton(*k, prime(i + 3)))) as i64);
                 let (lo, hi) = band(view, a, grown);
-                *level = lo + halton(*k + 7 * p, p) * (hi - lo);
+                let wanted = lo + halton(*k + 7 * p, p) * (hi - lo);
+                // On the grid of steps, as far as the band has room for one.
+                let grid = a.default + ((wanted - a.default) / a.step).round() * a.step;
+                *level = if (lo..=hi).contains(&grid) { grid } else { wanted };
             }
         }
         // A loop that gives its heat to another one stays warmer than it: below that, machines run in vain.

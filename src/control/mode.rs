@@ -290,4 +290,22 @@ mod tests {
         assert!(matches!(kicked, Mode::FailSafe { done: true, .. }));
         assert_eq!(Mode::Shadow.step(t(0), Operation::Shadow, &[Why::NoModel], false, true, false), Mode::Shadow);
     }
+
+    #[test]
+    fn a_plant_without_a_model_is_watched_then_excited_then_controlled() {
+        let t = |m| Timestamp(0) + Span::minutes(m);
+        let unknown = [Why::NoModel];
+        let stale = [Why::NoModel, Why::Stale("x".into())];
+        let start = Mode::Warming { since: t(0), waiting_for: vec![] };
+        let m = start.step(t(100), Operation::Auto, &stale, false, true, true);
+        let m = m.step(t(105), Operation::Auto, &unknown, false, true, true);
+        assert_eq!(m.step(t(130), Operation::Auto, &unknown, false, true, true).name(), "warming", "the watch began at 105");
+        assert_eq!(m.step(t(135), Operation::Auto, &unknown, false, true, false).name(), "warming", "the site does not let us");
+        let m = m.step(t(135), Operation::Auto, &unknown, false, true, true);
+        assert_eq!(m.name(), "learning");
+        assert_eq!(m.step(t(140), Operation::Auto, &stale, true, false, true).name(), "guarded");
+        assert_eq!(m.step(t(140), Operation::Shadow, &unknown, true, false, true).name(), "fail-safe", "handed back by slew");
+        assert!(matches!(m.step(t(140), Operation::Auto, &[Why::KickedOut], true, false, true), Mode::FailSafe { done: true, .. }));
+        assert_eq!(m.step(t(140), Operation::Auto, &[], true, false, true), Mode::Auto);
+    }
 }

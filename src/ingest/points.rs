@@ -39,7 +39,8 @@ pub(super) struct Slot {
     pub gone: bool,
     watch: Watch,
     pub latest: Option<Latest>,
-    /// The newest one that can be believed: what control ages while its sensor is silent or distrusted.
+    /// The newest one that can be believed: what control ages while its sensor is silent or distrusted. None once its
+    /// publisher has died or withdrawn the point.
     pub good: Option<Latest>,
 }
 
@@ -240,6 +241,9 @@ impl Points {
         let at = if self.clock_source == ClockSource::Data { behind } else { behind.max(self.arrival(host_now)) };
         // A refusal here is a duplicate of the same silence.
         let _ = self.accept(index, None, at, Quality::GOOD, host_now, taken);
+        if let Some(slot) = self.slots.get_mut(index as usize) {
+            slot.good = None;
+        }
     }
 
     /// The publisher of a point describes it anew: what was held against its newest value is over, and the next value is
@@ -254,7 +258,9 @@ impl Points {
 
     /// Marks the newest reading of a point at once, without a new value: its publisher died or lost count.
     pub fn distrust(&mut self, index: u32, mark: Quality) {
-        if let Some(latest) = self.slots.get_mut(index as usize).and_then(|s| s.latest.as_mut()) {
+        let Some(slot) = self.slots.get_mut(index as usize) else { return };
+        slot.good = None;
+        if let Some(latest) = slot.latest.as_mut() {
             latest.quality = latest.quality.with(mark);
         }
     }

@@ -366,7 +366,7 @@ impl SiteIngest {
     pub fn latest(&self, id: PointId) -> Option<&Latest> {
         self.points.slot(id.0)?.latest.as_ref()
     }
-    /// The newest reading of a point that can be believed; the newest at all where none ever could.
+    /// The newest reading of a point that can be believed; the newest at all where there is none.
     pub fn good(&self, id: PointId) -> Option<&Latest> {
         let slot = self.points.slot(id.0)?;
         slot.good.as_ref().or(slot.latest.as_ref())

@@ -124,9 +124,10 @@ pub struct Control {
     /// Name of the load forecast model under `models/`.
     #[serde(default)]
     pub load_model: Option<String>,
-    /// In `auto`, move setpoints a little, inside every limit, until the data identify the plant.
-    #[serde(default)]
-    pub learn: bool,
+    /// In `auto`, move setpoints a little, inside every limit, until the data identify the plant. Where the file does not
+    /// say: true where it names no `plant_model`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learn: Option<bool>,
 }
 
 fn default_tick_s() -> u32 {
@@ -145,7 +146,7 @@ impl Default for Control {
             valid_s: default_valid_s(),
             plant_model: None,
             load_model: None,
-            learn: false,
+            learn: None,
         }
     }
 }
@@ -153,6 +154,10 @@ impl Default for Control {
 impl Control {
     pub fn tick(&self) -> Span {
         Span::seconds(i64::from(self.tick_s))
+    }
+    /// Is the plant learnt while the service runs?
+    pub fn learns(&self) -> bool {
+        self.learn.unwrap_or(self.plant_model.is_none())
     }
     pub fn valid(&self) -> Span {
         Span::seconds(i64::from(self.valid_s))

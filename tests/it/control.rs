@@ -254,7 +254,7 @@ fn no_request_ever_breaks_a_rule() {
         // Every third plant is unknown at first, and may be learnt; its model comes half way.
         let learning = episode % 3 == 0;
         let mut file = (*site()).clone();
-        file.control.learn = learning;
+        file.control.learn = Some(learning);
         let mut c = Controller::with_tuning(&file, Timestamp(0), Tuning { rollouts_max: 80, ..Tuning::default() });
         let mut in_force = [rng.random_range(16.0..32.0), rng.random_range(45.0..100.0)];
         let mut past: Vec<(Timestamp, [f64; 2])> = vec![];

@@ -8,6 +8,8 @@ mod demo;
 mod forecast;
 mod formats;
 mod influx;
+
+mod greybox;
 mod ingest;
 mod link;
 mod plant;
