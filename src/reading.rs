@@ -32,8 +32,21 @@ impl Quality {
     pub const ESTIMATED: Quality = Quality(1 << 7);
     /// The publisher marks it as history: stored, never used for control.
     pub const HISTORICAL: Quality = Quality(1 << 8);
+    /// Alone, and far from the values around it.
+    pub const SPIKE: Quality = Quality(1 << 9);
+    /// Exactly zero where zero is no sensible value: a sensor that is not there.
+    pub const DEAD_ZERO: Quality = Quality(1 << 10);
+    /// At the end of the sensor's or the recorder's scale; the true value may lie beyond it.
+    pub const CLIPPED: Quality = Quality(1 << 11);
+    /// Other points say that it cannot be (a wet bulb above its dry bulb).
+    pub const CONTRADICTED: Quality = Quality(1 << 12);
+    /// One of the points of a loop whose heat (flow × ΔT) and load disagree; which of them is wrong is not known.
+    pub const UNBALANCED: Quality = Quality(1 << 13);
+    /// A meter that rolled over or was set back: true, but the difference to the value before is no consumption.
+    pub const METER_RESTART: Quality = Quality(1 << 14);
 
-    const NAMES: [(Quality, &'static str); 9] = [
+    /// Every mark with its text, in the order that texts are joined in.
+    pub const NAMES: [(Quality, &'static str); 15] = [
         (Quality::DISTRUSTED, "distrusted"),
         (Quality::OUT_OF_RANGE, "out of range"),
         (Quality::TOO_FAST, "too fast"),
@@ -43,6 +56,12 @@ impl Quality {
         (Quality::NO_VALUE, "no value"),
         (Quality::ESTIMATED, "estimated"),
         (Quality::HISTORICAL, "historical"),
+        (Quality::SPIKE, "spike"),
+        (Quality::DEAD_ZERO, "dead zero"),
+        (Quality::CLIPPED, "clipped"),
+        (Quality::CONTRADICTED, "contradicted"),
+        (Quality::UNBALANCED, "energy balance"),
+        (Quality::METER_RESTART, "meter restart"),
     ];
 
     pub fn is_good(self) -> bool {
@@ -54,16 +73,22 @@ impl Quality {
     pub fn has(self, mark: Quality) -> bool {
         self.0 & mark.0 != 0
     }
-    /// May a controller act on it? Late or skewed values still may; the others may not.
+    /// May a controller act on it? Values that are late, skewed, of an unbalanced loop (nobody knows which point is wrong) or
+    /// of a restarted meter still may; the others may not.
     pub fn usable(self) -> bool {
-        self.0 & !(Quality::LATE.0 | Quality::SKEWED.0) == 0
+        const STILL: u16 = Quality::LATE.0 | Quality::SKEWED.0 | Quality::UNBALANCED.0 | Quality::METER_RESTART.0;
+        self.0 & !STILL == 0
+    }
+    /// The marks of the set, one by one.
+    pub fn marks(self) -> impl Iterator<Item = (Quality, &'static str)> {
+        Quality::NAMES.into_iter().filter(move |(mark, _)| self.has(*mark))
     }
     /// `good`, or the marks' names joined by `, `.
     pub fn text(self) -> String {
         if self.is_good() {
             return "good".into();
         }
-        let names: Vec<&str> = Quality::NAMES.iter().filter(|(mark, _)| self.has(*mark)).map(|(_, name)| *name).collect();
+        let names: Vec<&str> = self.marks().map(|(_, name)| name).collect();
         names.join(", ")
     }
 }
@@ -98,5 +123,8 @@ mod tests {
         assert!(!q.usable() && !q.is_good());
         assert!(Quality::LATE.usable());
         assert_eq!(Quality::GOOD.text(), "good");
+        assert!(Quality::UNBALANCED.usable() && !Quality::CONTRADICTED.usable());
+        let all = Quality::NAMES.iter().fold(Quality::GOOD, |q, (m, _)| q.with(*m));
+        assert_eq!(all.0.count_ones() as usize, Quality::NAMES.len());
     }
 }

@@ -333,6 +333,38 @@ pub struct Kpi {
     pub definition: String,
 }
 
+/// One line of the ledger: what a recommendation was expected to save and what it did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LedgerLine {
+    pub recommendation: String,
+    pub made_at: i64,
+    /// Hours that are charged to it: until the next one replaced it.
+    pub hours: f64,
+    /// Against the operators' fixed setpoints.
+    pub predicted_kwh: f64,
+    pub plus_minus_kwh: f64,
+    /// Baseline by the plant model less what the meters say; absent where nobody applied it or a meter was silent.
+    pub realised_kwh: Option<f64>,
+    /// Expected and not saved, because nobody applied it.
+    pub forgone_kwh: f64,
+    /// `controller` in auto and while learning, the operator who approved in advise; absent where nobody applied it.
+    pub applied_by: Option<String>,
+    pub applied_at: Option<i64>,
+}
+
+/// The ledger of one site: lines, newest first, and their sums.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Ledger {
+    pub site: String,
+    pub lines: Vec<LedgerLine>,
+    /// Lines that are closed: applied and measured. The two sums below are theirs.
+    pub closed: usize,
+    pub predicted_kwh: f64,
+    pub realised_kwh: f64,
+    /// Of all lines.
+    pub forgone_kwh: f64,
+}
+
 /// Alive is this answer; ready is whether the service can do its work.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Health {
@@ -340,7 +372,33 @@ pub struct Health {
     pub ready: bool,
     /// What keeps it from being ready.
     pub why_not: Vec<String>,
+    /// How the InfluxDB mirror stands; null without one. A mirror that waits keeps nothing else from its work.
+    pub mirror: Option<MirrorHealth>,
     pub version: String,
+}
+
+/// The mirror of the readings in InfluxDB 2.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct MirrorHealth {
+    /// Address, organisation and bucket.
+    pub target: String,
+    /// `idle` (nothing has been sent yet), `up`, `waiting` (it is tried again by itself) or `refused` (token, bucket or address must be mended).
+    pub state: String,
+    /// Why it is not up, with the server's own words.
+    pub why: String,
+    /// Since when on this host's clock, epoch ms.
+    pub since: Option<i64>,
+    /// Host time of the newest readings written, epoch ms.
+    pub written_at: Option<i64>,
+    /// Readings written since the start.
+    pub written: u64,
+    /// Bytes that wait on this host's disk.
+    pub waiting_bytes: u64,
+    /// Readings that the server refused for good, and why the newest of them; the embedded store has them.
+    pub refused: u64,
+    pub refused_why: String,
+    /// Readings left out because the queue was full; the embedded store has them.
+    pub dropped: u64,
 }
 
 /// One refused message.

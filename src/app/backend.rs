@@ -1,15 +1,16 @@
 //! What answers the API: snapshots of the sites' state, history from the store, operators' acts to the controllers.
 
+use super::influx::Influx;
 use super::journal::{Energy, Row};
 use super::site_task::{Core, SiteShared, host_now};
-use super::views::{alarms, at, band, baseline_of_day, known, line, link, unit_of, why_text};
+use super::views::{self, alarms, at, band, baseline_of_day, known, line, link, unit_of, why_text};
 use crate::api::chart::{ActuatorChart, LimitChart, LoopChart, Overview};
 use crate::api::model::*;
 use crate::api::{Backend, Fault, SERIES_ROWS_MAX, SeriesQuery};
 use crate::control::{self, Operation, Order};
-use crate::event::{HINTS, Tally};
+use crate::event::{HINTS, INFLUX_READS, Tally};
 use crate::site::SiteFile;
-use crate::store::Store;
+use crate::store::{Step, Store};
 use crate::time::{Span, Timestamp};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -23,6 +24,7 @@ const DEFINITION: &str =
 pub struct ServiceBackend {
     sites: Vec<Arc<SiteShared>>,
     store: Arc<dyn Store>,
+    influx: Influx,
     tally: Arc<Tally>,
     changes: watch::Sender<u64>,
     demo: Mutex<Option<DemoView>>,
@@ -39,8 +41,26 @@ pub struct DemoView {
 }
 
 impl ServiceBackend {
-    pub fn new(sites: Vec<Arc<SiteShared>>, store: Arc<dyn Store>, tally: Arc<Tally>, changes: watch::Sender<u64>) -> ServiceBackend {
-        ServiceBackend { sites, store, tally, changes, demo: Mutex::new(None) }
+    pub fn new(
+        sites: Vec<Arc<SiteShared>>,
+        store: Arc<dyn Store>,
+        influx: Influx,
+        tally: Arc<Tally>,
+        changes: watch::Sender<u64>,
+    ) -> ServiceBackend {
+        ServiceBackend { sites, store, influx, tally, changes, demo: Mutex::new(None) }
+    }
+
+    /// Steps before the embedded store's first, from InfluxDB 2 where it is the history.
+    fn earlier(&self, s: &SiteShared, q: &SeriesQuery, first: Timestamp) -> Result<Vec<Step>, Fault> {
+        let Some(history) = self.influx.history.as_ref().filter(|_| first > q.from) else { return Ok(Vec::new()) };
+        let Some(point) = s.core().ingest.catalogue().get(q.point).cloned() else { return Ok(Vec::new()) };
+        let answer = history.series(s.id(), &point, q.from, first, q.step);
+        self.tally.add(INFLUX_READS, &format!("{}/{}", s.id(), if answer.is_ok() { "answered" } else { "failed" }), 1);
+        // A part without a word about the rest would pass for the whole.
+        answer.map_err(|e| {
+            Fault::unavailable(format!("what is before {first} is in InfluxDB: {e}"), format!("ask again later, or from {first} on"))
+        })
     }
 
     pub fn set_demo(&self, view: DemoView) {
@@ -243,10 +263,12 @@ impl Backend for ServiceBackend {
     }
 
     fn series(&self, q: &SeriesQuery) -> Result<Vec<SeriesRow>, Fault> {
-        self.find(&q.site)?;
-        let steps = (self.store)
+        let s = self.find(&q.site)?;
+        let own = (self.store)
             .series(&q.site, q.point, q.from, q.to, q.step)
             .map_err(|e| Fault::unavailable(e.to_string(), "ask again later, or for a shorter period"))?;
+        let mut steps = self.earlier(s, q, own.first().map_or(q.to, |f| f.at))?;
+        steps.extend(own);
         Ok((steps.into_iter().take(SERIES_ROWS_MAX as usize))
             .map(|s| SeriesRow {
                 at: s.at.0,
@@ -457,6 +479,33 @@ impl Backend for ServiceBackend {
         Some(out)
     }
 
+    fn ledger(&self, site: &str, from: Timestamp, to: Timestamp, limit: usize) -> Result<Ledger, Fault> {
+        self.find(site)?;
+        let records = (self.store.records("ledger", site, from, to, limit))
+            .map_err(|e| Fault::unavailable(e.to_string(), "ask again later, or for a shorter period"))?;
+        let entries: Vec<control::Entry> = records.iter().rev().filter_map(|r| serde_json::from_slice(&r.json).ok()).collect();
+        let sums = control::ledger::balance(entries.iter());
+        let line = |e: &control::Entry| LedgerLine {
+            recommendation: e.recommendation.clone(),
+            made_at: e.made_at.0,
+            hours: e.hours,
+            predicted_kwh: e.predicted_kwh,
+            plus_minus_kwh: e.plus_minus_kwh,
+            realised_kwh: e.realised_kwh,
+            forgone_kwh: e.forgone_kwh,
+            applied_by: e.applied.as_ref().map(|a| a.who.clone()),
+            applied_at: e.applied.as_ref().map(|a| a.at.0),
+        };
+        Ok(Ledger {
+            site: site.to_owned(),
+            lines: entries.iter().map(line).collect(),
+            closed: sums.closed,
+            predicted_kwh: sums.predicted_kwh,
+            realised_kwh: sums.realised_kwh,
+            forgone_kwh: sums.forgone_kwh,
+        })
+    }
+
     fn kpis(&self) -> Vec<Kpi> {
         let mut out = Vec::new();
         for s in &self.sites {
@@ -507,7 +556,8 @@ impl Backend for ServiceBackend {
                 why_not.push(format!("{}: {trouble}", s.id()));
             }
         }
-        Health { alive: true, ready: why_not.is_empty(), why_not, version: env!("CARGO_PKG_VERSION").into() }
+        let mirror = self.influx.mirror.as_deref().map(views::mirror);
+        Health { alive: true, ready: why_not.is_empty(), why_not, mirror, version: env!("CARGO_PKG_VERSION").into() }
     }
 
     fn refusals(&self, limit: usize) -> Vec<Refusal> {
@@ -517,10 +567,10 @@ impl Backend for ServiceBackend {
             out.extend(core.ingest.quarantine().rev().take(limit).map(|r| Refusal {
                 site: s.id().to_owned(),
                 at: r.at.0,
-                format: "dsx".into(),
-                reason: r.reason.clone(),
+                format: r.format.into(),
+                reason: r.reason.into(),
                 topic: r.topic.clone(),
-                detail: String::new(),
+                detail: r.key.clone(),
                 sample: r.payload.clone(),
             }));
         }
@@ -549,12 +599,43 @@ impl Backend for ServiceBackend {
             if let Some(c) = core.ingest.clock() {
                 add("tramuntana_site_clock_seconds", "The site's clock, seconds since the epoch.", site(), c.0 as f64 / 1e3);
             }
+            let load = |n: &std::sync::atomic::AtomicU64| n.load(std::sync::atomic::Ordering::Relaxed) as f64;
+            add("tramuntana_deliveries_waiting", "Batches that wait for the site's task, at most 2.", site(), load(&s.queued));
+            add("tramuntana_delivery_messages", "Messages of the batch taken last, at most 4096.", site(), load(&s.batch));
+            add(
+                "tramuntana_outbox_bytes",
+                "Bytes that wait for the broker to read, at most 4 MiB.",
+                site(),
+                s.publisher.waiting_bytes() as f64,
+            );
+            add("tramuntana_store_refusing", "1 while the store takes nothing.", site(), f64::from(u8::from(!s.trouble().is_empty())));
             let mut labels = site();
             labels.push(("mode", core.brain.controller.mode().name().to_owned()));
             add("tramuntana_mode", "1 for the mode that the site is in.", labels, 1.0);
         }
+        if let Some(m) = &self.influx.mirror {
+            let state = m.state();
+            add("tramuntana_influx_up", "1 while InfluxDB 2 takes readings.", Vec::new(), f64::from(u8::from(state.state == "up")));
+            add("tramuntana_influx_waiting_bytes", "Bytes that wait for InfluxDB 2 on disk.", Vec::new(), m.waiting_bytes() as f64);
+            for (site, at) in &state.newest {
+                let labels = vec![("site", site.clone())];
+                add(
+                    "tramuntana_influx_newest_seconds",
+                    "Newest site time that InfluxDB 2 has, seconds since the epoch.",
+                    labels,
+                    at.0 as f64 / 1e3,
+                );
+            }
+        }
         let stats = self.store.stats();
         add("tramuntana_store_hot_bytes", "Bytes of hot rows, records and log on disk.", Vec::new(), stats.hot_bytes as f64);
+        add(
+            "tramuntana_store_head_rows",
+            "Readings in memory until their next flush, at most 1,048,576 and a batch.",
+            Vec::new(),
+            stats.head_rows as f64,
+        );
+        add("tramuntana_store_free_bytes", "Bytes that the store's file system has left.", Vec::new(), stats.free_bytes as f64);
         add("tramuntana_store_sealed_bytes", "Bytes of sealed days on disk.", Vec::new(), stats.sealed_bytes as f64);
         out
     }

@@ -18,12 +18,16 @@ enum Command {
     Demo(DemoArgs),
     /// Run the service against a real broker
     Serve(ServeArgs),
-    /// Validate the configuration, the site files and the brokers without starting
+    /// Validate the configuration, the site files, the brokers and InfluxDB without starting
     Check(CheckArgs),
     /// Publish a recorded DSX exchange (CSV: offset,topic,payload) to a broker
     Replay(ReplayArgs),
-    /// Identify the plant models of the shipped sites from simulated telemetry and write them under models/
+    /// Import, export, inspect, verify or compact a data directory that no service has open
+    Store(StoreArgs),
+    /// Learn a site's plant from the store: fit, intervals, what is not identified; --sim makes the shipped models anew
     Identify(IdentifyArgs),
+    /// Compare this service with a plant's own policies, in closed loop on an outside plant
+    Evaluate(EvaluateArgs),
     /// Train the load forecast models of sites, from the store or from simulated days, and write them under models/
     Train(TrainArgs),
     /// Forecast one series of a file or of the store and print each model's errors on its last part
@@ -89,6 +93,9 @@ pub struct ServeArgs {
     /// Address of the page and the API (overrides the file); port 0 = any free one, printed
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
+    /// Readings from before, to learn a plant from: Parquet as `store export` writes it (point, at_ms, value, …)
+    #[arg(long, value_name = "FILE")]
+    pub history: Option<PathBuf>,
 }
 
 /// Arguments of `check`.
@@ -100,7 +107,7 @@ pub struct CheckArgs {
     /// Broker for all sites (overrides the files)
     #[arg(long, value_name = "URL")]
     pub broker: Option<String>,
-    /// Do not try the brokers
+    /// Do not try the brokers and InfluxDB
     #[arg(long)]
     pub offline: bool,
 }
@@ -124,18 +131,139 @@ pub struct ReplayArgs {
     pub user: Option<String>,
 }
 
+/// Arguments of `store`.
+#[derive(Clone, Debug, Args)]
+pub struct StoreArgs {
+    /// The data directory
+    #[arg(long, value_name = "DIR", default_value = "./tramuntana-data", global = true)]
+    pub data_dir: PathBuf,
+    #[command(subcommand)]
+    pub command: StoreCommand,
+}
+
+/// What `store` does.
+#[derive(Clone, Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Take in CSV (header: at_ms or time, point, value[, unit, quality]), Parquet with the same columns, or line protocol
+    Import(StoreImport),
+    /// Write readings, or steps of them, as CSV or Parquet
+    Export(StoreExport),
+    /// List sites, days, rows and bytes
+    Inspect {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read everything through; fails where something is damaged
+    Verify {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Seal finished days, merge late readings into sealed ones, give back space
+    Compact {
+        /// Only days before this one; all where absent
+        #[arg(long, value_name = "DAY")]
+        before: Option<String>,
+    },
+}
+
+/// Arguments of `store import`.
+#[derive(Clone, Debug, Args)]
+pub struct StoreImport {
+    /// The site that the readings belong to
+    #[arg(long)]
+    pub site: String,
+    /// Files that end in .csv, .parquet or .lp (line protocol, ns)
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+}
+
+/// Arguments of `store export`.
+#[derive(Clone, Debug, Args)]
+pub struct StoreExport {
+    /// The site
+    #[arg(long)]
+    pub site: String,
+    /// A point's path; repeat for several. All points where nothing is chosen
+    #[arg(long = "point", value_name = "PATH")]
+    pub points: Vec<String>,
+    /// Points of a role of the site file; repeat for several
+    #[arg(long = "role", value_name = "NAME", requires = "config")]
+    pub roles: Vec<String>,
+    /// The configuration whose site file says what a role means
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Points of objects of this type (CDU, Rack, PowerMeter, …)
+    #[arg(long, value_name = "TYPE")]
+    pub object_type: Option<String>,
+    /// Points of this type (LiquidTemperature, RackPower, …)
+    #[arg(long, value_name = "TYPE")]
+    pub point_type: Option<String>,
+    /// First instant
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    /// The instant to end before
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+    /// Means, extremes and counts over steps of this length (1min, 5min, 1h, …) instead of every reading
+    #[arg(long, value_name = "SPAN")]
+    pub step: Option<String>,
+    /// A file that ends in .csv or .parquet; `-` = CSV on the standard output
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    pub out: PathBuf,
+}
+
 /// Arguments of `identify`.
 #[derive(Clone, Debug, Args)]
 pub struct IdentifyArgs {
-    /// The site folder (with site.toml and twin.toml); repeat for several
-    #[arg(long = "site", value_name = "DIR", default_values = ["sensors/bsc-hq", "sensors/torre-girona"])]
+    /// A site of the configuration by its id (all where absent); with --sim the folders of sites with a twin.toml
+    #[arg(long = "site", value_name = "SITE")]
     pub sites: Vec<PathBuf>,
-    /// Where the models go
+    /// The configuration file; a bare name is also looked for in sensors/
+    #[arg(long, value_name = "FILE", default_value = "tramuntana.toml")]
+    pub config: PathBuf,
+    /// Where the store is (overrides the file)
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Use readings since this time only, e.g. 2026-07-01
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Identify the shipped sites from simulated telemetry instead, and write their models under --out
+    #[arg(long)]
+    pub sim: bool,
+    /// With --sim: where the models go
     #[arg(long, value_name = "DIR", default_value = "models")]
     pub out: PathBuf,
-    /// First seed of the simulated telemetry; the demo's own seeds begin at 1, these must not be among them
-    #[arg(long, default_value_t = 9001)]
+    /// With --sim: first seed of the simulated telemetry; the demo's own seeds begin at 1, these must not be among them
+    #[arg(long, default_value_t = crate::sim::excite::SHIPPED_SEED)]
     pub seed: u64,
+}
+
+/// Arguments of `evaluate`.
+#[derive(Clone, Debug, Args)]
+pub struct EvaluateArgs {
+    /// The plant's command; --seed and --json are added to it, and an arm's arguments or --host and --port of a broker
+    #[arg(long, value_name = "CMD")]
+    pub plant: String,
+    /// The configuration with the plant's site; a bare name is also looked for in sensors/
+    #[arg(long, value_name = "FILE", default_value = "sensors/liquid-hall/tramuntana.toml")]
+    pub config: PathBuf,
+    /// One of the plant's own ways: a name and the arguments that choose it; repeat for several. The first is compared with
+    #[arg(long = "arm", value_name = "NAME:ARGS", default_values = ["fixed:--policy fixed", "trim:--policy trim", "reset:--policy reset"])]
+    pub arms: Vec<String>,
+    /// First seed
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Seeds to run, one after the other; from 2 on differences come with their 95 % interval
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seeds: u32,
+    /// Where the stores go; each run replaces <DIR>/evaluate/seed-<N>
+    #[arg(long, value_name = "DIR", default_value = "./tramuntana-data")]
+    pub data_dir: PathBuf,
+    /// Write every figure as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
 }
 
 /// Arguments of `train`.
@@ -157,7 +285,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Seed of the trees, and of the simulated days (the demo's own seeds begin at 1)
-    #[arg(long, default_value_t = 9001)]
+    #[arg(long, default_value_t = crate::sim::excite::SHIPPED_SEED)]
     pub seed: u64,
 }
 
@@ -234,7 +362,10 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => super::service::run(args),
         Command::Check(args) => super::check::run(args),
         Command::Replay(args) => super::replay::run(args),
-        Command::Identify(args) => super::train::identify(args),
+        Command::Identify(args) if args.sim => super::train::identify(args),
+        Command::Identify(args) => super::identify::run(&args),
+        Command::Evaluate(args) => super::evaluate::run(&args),
+        Command::Store(args) => super::store_cli::run(args),
         Command::Train(args) => super::train::train(args),
         Command::Backtest(args) => super::backtest::run(args),
     };

@@ -10,14 +10,12 @@ use crate::plant::predict::Predict;
 use crate::plant::twin::TwinSpec;
 use crate::sim::excite;
 use crate::sim::hall::{Hall, Placement};
-use crate::site::SiteFile;
+use crate::site::{Combine, SiteFile};
 use crate::store::{Embedded, Store};
 use crate::time::{Span, Timestamp};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Seeds of telemetry that an identification takes.
-const IDENTIFY_SEEDS: u64 = 3;
 /// Length of the load series that a forecast model is trained on.
 const TRAIN_SPAN: Span = Span::hours(24 * 28);
 /// Step of the load series.
@@ -31,9 +29,10 @@ fn load_site(dir: &Path) -> Result<(SiteFile, Arc<TwinSpec>), String> {
 
 /// Writes `models/<site>-plant/1` for each site.
 pub fn identify(args: IdentifyArgs) -> Result<(), String> {
-    for dir in &args.sites {
+    let shipped = ["sensors/bsc-hq", "sensors/torre-girona"].map(PathBuf::from).to_vec();
+    for dir in if args.sites.is_empty() { &shipped } else { &args.sites } {
         let (site, spec) = load_site(dir)?;
-        let seeds: Vec<u64> = (0..IDENTIFY_SEEDS).map(|k| args.seed + k).collect();
+        let seeds: Vec<u64> = (0..excite::SHIPPED_SEGMENTS).map(|k| args.seed + k).collect();
         let model = excite::identify_from_sim(&site, &spec, &seeds).map_err(|e| e.to_string())?;
         let out = args.out.join(format!("{}-plant", site.site.id)).join("1");
         identified::save(&model, &out).map_err(|e| e.to_string())?;
@@ -123,7 +122,12 @@ pub fn site_series(store: &dyn Store, site: &ConfiguredSite, until: Timestamp, s
     let role = |name: &str| -> Option<Result<Series, String>> {
         let role = site.file.role(name)?;
         let ids: Vec<_> = catalogue.select(&role.select).map(|p| p.id).collect();
-        (!ids.is_empty()).then(|| sum_of_points(store, id, &ids, Timestamp(0), until, TRAIN_STEP))
+        let mut sum = (!ids.is_empty()).then(|| sum_of_points(store, id, &ids, Timestamp(0), until, TRAIN_STEP))?;
+        if let (Ok(series), true) = (&mut sum, role.combine != Combine::Sum) {
+            // Redundant sensors: their mean, whatever the controller takes of them.
+            series.values.iter_mut().for_each(|v| *v /= ids.len() as f64);
+        }
+        Some(sum)
     };
     let mut loads = Vec::new();
     for name in targets(site) {

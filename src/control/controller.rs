@@ -5,9 +5,12 @@
 //! Invariants: nothing leaves but through [`check`]; in shadow nothing leaves; a missed tick does no harm (requests lapse
 //! on the other side after their hold time, ours are renewed each tick).
 
+mod learning;
+
 use super::check::{self, Memory};
 use super::desk::Track;
 use super::explain;
+use super::learn::Excitation;
 use super::mode::{Hold, Mode, ModeEvent, Operation, Order, Orders, Pin, Why};
 use super::plan::{Plan, Start, Tuning, plan};
 use super::recommendation::{Binding, Expects, Item, Recommendation, Withheld};
@@ -87,6 +90,16 @@ pub struct Controller {
     approval: Option<Approval>,
     tuning: Tuning,
     started: bool,
+    /// The site lets us move setpoints to identify it.
+    may_learn: bool,
+    excitation: Option<Excitation>,
+    /// When the first model that was learnt here came into force.
+    learnt_since: Option<Timestamp>,
+    /// Offsets of the newest requests from the plan, per actuator.
+    offsets: Vec<f64>,
+    /// What the newest announcement of a learning step said.
+    announced: Vec<f64>,
+    ticks: u64,
 }
 
 impl Controller {
@@ -109,6 +122,12 @@ impl Controller {
             approval: None,
             tuning,
             started: false,
+            may_learn: site.control.learns(),
+            excitation: None,
+            learnt_since: None,
+            offsets: vec![],
+            announced: vec![],
+            ticks: 0,
         }
     }
 
@@ -123,6 +142,10 @@ impl Controller {
     }
     pub fn tuning(&self) -> &Tuning {
         &self.tuning
+    }
+    /// Plans otherwise from now on.
+    pub fn retune(&mut self, tuning: Tuning) {
+        self.tuning = tuning;
     }
     pub fn last(&self) -> Option<&Recommendation> {
         self.last.as_ref()
@@ -190,6 +213,7 @@ impl Controller {
     /// One tick on the site's clock.
     pub fn tick(&mut self, view: &View, model: Option<&dyn Predict>, tally: &Tally) -> Tick {
         tally.add(TICKS, &self.site, 1);
+        self.ticks += 1;
         self.observe(view, tally);
         // Analyse.
         let mut unfit = assess(view, model);
@@ -209,8 +233,12 @@ impl Controller {
         if let Some(p) = plan {
             let r = self.recommend(view, model, &p, tally);
             self.prior = Some(p.targets.clone());
+            if self.may_learn && matches!(self.mode, Mode::Auto) {
+                self.learnt_since.get_or_insert(view.now);
+            }
             if matches!(self.mode, Mode::Auto) {
-                self.follow(view, &p.first, false, &mut out.requests);
+                let first = self.dithered(view, &p);
+                self.follow(view, &first, false, &mut out.requests);
             }
             self.last = Some(r.clone());
             out.recommendation = Some(r);
@@ -220,6 +248,7 @@ impl Controller {
         match self.mode {
             Mode::Guarded { .. } => self.renew(view, &mut out.requests),
             Mode::Advise => self.follow_approval(view, &mut out.requests),
+            Mode::Learning { .. } => self.excite(view, &mut out),
             Mode::FailSafe { .. } if !unfit.contains(&Why::KickedOut) => self.hand_back(view, &mut out.requests),
             _ => {}
         }
@@ -228,6 +257,28 @@ impl Controller {
         }
         debug_assert!(out.requests.iter().all(|r| r.value.is_finite()));
         out
+    }
+
+    /// Steps the mode where no tick can run, because the site's clock stands still. Nothing is asked for: what is out
+    /// lapses on the other side, which is the hand-back that a silent line allows.
+    pub fn silent(&mut self, at: Timestamp, why: Why, tally: &Tally) -> Vec<ModeEvent> {
+        if matches!(self.mode, Mode::Warming { .. } | Mode::Shadow) {
+            return vec![];
+        }
+        let before = self.mode.name();
+        let text = why.text();
+        let next = self.mode.step(at, self.wanted, &[why], self.is_out(), false, false);
+        let changed = next.name() != before;
+        self.mode = next;
+        if !changed {
+            return vec![];
+        }
+        if matches!(self.mode, Mode::FailSafe { .. }) {
+            self.tracks.iter_mut().for_each(Track::release);
+            self.memory.iter_mut().for_each(Memory::release);
+            self.approval = None;
+        }
+        vec![self.event(before, text, "", at, tally)]
     }
 
     fn observe(&mut self, view: &View, tally: &Tally) {
@@ -259,7 +310,8 @@ impl Controller {
 
     fn step_mode(&mut self, view: &View, unfit: &[Why], tally: &Tally) -> Vec<ModeEvent> {
         let done = self.handed_back(view);
-        let next = self.mode.step(view.now, self.wanted, unfit, self.is_out(), done);
+        let may_learn = self.may_learn && self.orders.hold.is_none();
+        let next = self.mode.step(view.now, self.wanted, unfit, self.is_out(), done, may_learn);
         let before = self.mode.name();
         let changed = before != next.name();
         self.mode = next;

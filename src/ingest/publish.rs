@@ -1,4 +1,4 @@
-//! What we publish: values of points that a BMS has declared ours, and nothing else.
+//! What we publish: values of points that a BMS has declared ours, rebirth requests to Sparkplug edges, and nothing else.
 //!
 //! Invariants: a topic comes from the point's metadata (`PUB` → our identifier, `Metadata` → `Value`), never from
 //! anything else; a point that is not ours, and a number that JSON cannot carry, are refused; metadata is never published.
@@ -23,6 +23,13 @@ pub enum PublishRefused {
     BadIdentifier { us: String },
     #[error("{path}: {value} is not a number that can be published")]
     NotFinite { path: String, value: String },
+}
+
+/// May a message go out on a topic? Only under `BMS/v1/{us}/Value/`, and to Sparkplug edges (`spBv1.0/{group}/NCMD/{edge}`).
+pub fn may_go_out(topic: &str, us: &str) -> bool {
+    let value = topic.strip_prefix("BMS/v1/").and_then(|t| t.strip_prefix(us)).and_then(|t| t.strip_prefix("/Value/"));
+    let levels: Vec<&str> = topic.split('/').collect();
+    value.is_some_and(|path| !path.is_empty()) || matches!(levels.as_slice(), ["spBv1.0", _, "NCMD", _])
 }
 
 /// The topic that a point of ours is published on.
@@ -68,6 +75,16 @@ mod tests {
             r#"{{"objectType":"CDU","pointType":"LiquidTemperatureSpRequest","engUnit":"{unit}","objectName":"a","objectId":"a","integration":"US"}}"#
         );
         dsx::metadata("CDU/LiquidTemperatureSpRequest/hall/a", json.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn nothing_goes_out_elsewhere() {
+        assert!(may_go_out("BMS/v1/US/Value/CDU/x/y", "US") && may_go_out("spBv1.0/g/NCMD/e", "US"));
+        for topic in
+            ["BMS/v1/US/Metadata/CDU/x/y", "BMS/v1/PUB/Value/CDU/x/y", "BMS/v1/USA/Value/x", "BMS/v1/US/Value/", "spBv1.0/g/DCMD/e/d", "x"]
+        {
+            assert!(!may_go_out(topic, "US"), "{topic}");
+        }
     }
 
     #[test]

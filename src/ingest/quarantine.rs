@@ -15,8 +15,10 @@ const BYTES_KEPT: usize = 120;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Refusal {
     pub topic: String,
-    /// `format/reason`, as counted.
-    pub reason: String,
+    pub format: &'static str,
+    pub reason: &'static str,
+    /// The value's name, where one value of the message was refused.
+    pub key: String,
     /// The first bytes of the payload, as text.
     pub payload: String,
     /// When it came: the host's clock.
@@ -30,12 +32,13 @@ pub(super) struct Quarantine {
 }
 
 impl Quarantine {
-    pub fn put(&mut self, topic: &str, reason: String, payload: &[u8], at: Timestamp) {
+    pub fn put(&mut self, topic: &str, format: &'static str, reason: &'static str, key: &str, payload: &[u8], at: Timestamp) {
         if self.kept.len() >= KEPT {
             self.kept.pop_front();
         }
         let payload = String::from_utf8_lossy(payload.get(..BYTES_KEPT).unwrap_or(payload)).into_owned();
-        self.kept.push_back(Refusal { topic: topic.chars().take(TOPIC_KEPT).collect(), reason, payload, at });
+        let short = |text: &str| text.chars().take(TOPIC_KEPT).collect();
+        self.kept.push_back(Refusal { topic: short(topic), format, reason, key: short(key), payload, at });
     }
 
     /// Oldest first.

@@ -1,31 +1,37 @@
 //! One site's intake: packets in, judged readings out.
 //!
 //! Words: an *early* value came before its point's metadata; it waits, bounded, and is taken in when the metadata comes.
-//! The *site's clock* is the BMS's heartbeat (`clock = "bms"`), this host's (`"host"`) or the newest accepted timestamp
-//! (`"data"`).
-//! Invariants: total: any packets give a `Taken`; points keep their numbers; metadata equal to the last one of its point
-//! costs one comparison; the clock does not run backwards, except that a BMS which sets its clock back by more than
-//! [`gate::LEAD_MAX`] is followed and the order of its points begins anew.
+//! Way of a packet: a topic that a `[[source]]` means goes to that source's decoder and its samples to their points
+//! ([`super::route`]); every other one is DSX ([`decode::dsx`]).
+//! Invariants: total: any packets give a `Taken`; metadata equal to the last one of its point costs one comparison; a
+//! message that is refused leaves nothing behind, and a value that is refused leaves its message's others alone.
 
 use super::decode::dsx::{self, Topic};
-use super::gate::{self, SiteClock, Watch};
+use super::decode::{self, Batch, JobNote, Note, PAYLOAD_MAX, Value, flex, inflate, sparkplug};
+use super::gate::Finding;
+use super::points::{Origin, Points};
+use super::publish::Outgoing;
 use super::quarantine::{Quarantine, Refusal};
+use super::route::{Router, Target};
 use crate::event::{MESSAGES, READINGS_DUPLICATE, REFUSED, Tally};
 use crate::reading::{Latest, PointId, Quality, Reading};
-use crate::site::{Catalogue, Classes, ClockSource, Point, SiteFile};
-use crate::time::{Span, Timestamp};
-use std::collections::{HashMap, VecDeque};
+use crate::site::{Catalogue, Classes, ClockSource, Format, Point, SiteFile};
+use crate::time::Timestamp;
+use bytes::Bytes;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 /// Early values kept per site; beyond it the oldest is dropped and counted.
 pub const EARLY_MAX: usize = 8192;
 /// The event that counts clocks set back.
 const CLOCK_SET_BACK: &str = "tramuntana_clock_set_back";
+/// The format's name in counters, where no source means the topic.
+const DSX: &str = "dsx";
 
 /// One MQTT message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
     pub topic: String,
-    pub payload: Vec<u8>,
+    pub payload: Bytes,
     pub retain: bool,
 }
 
@@ -36,93 +42,224 @@ pub struct Taken {
     pub readings: Vec<Reading>,
     /// Values of `HeartbeatTimestampBms`, in the order of arrival: the BMS's time.
     pub heartbeats: Vec<Timestamp>,
+    /// What the intake itself has to say to publishers (Sparkplug's rebirth requests).
+    pub outgoing: Vec<Outgoing>,
+    /// Jobs that publishers have noted.
+    pub jobs: Vec<JobNote>,
     pub catalogue_changed: bool,
     pub messages: u64,
-    /// Messages refused, and early values dropped.
+    /// Messages and values refused, and early values dropped.
     pub refused: u64,
-    /// Value messages accepted (early ones when they are released).
+    /// Values accepted (early ones when they are released).
     pub values: u64,
     /// Values for the newest timestamp of their point, dropped.
     pub duplicates: u64,
 }
 
-/// What is kept per point.
-struct Slot {
-    id: PointId,
-    /// The metadata's bytes as last seen in this process.
-    metadata: Box<[u8]>,
-    class: Option<usize>,
-    scale: f64,
-    offset: f64,
-    beat: bool,
-    watch: Watch,
-    latest: Option<Latest>,
-}
-
 /// A site's intake. See the module's text.
 pub struct SiteIngest {
-    source: ClockSource,
     us: String,
-    classes: Classes,
-    catalogue: Catalogue,
-    slots: Vec<Slot>,
-    by_path: HashMap<Box<str>, u32>,
+    points: Points,
+    router: Router,
     early: VecDeque<(Box<str>, dsx::Value)>,
-    clock: SiteClock,
-    /// Newest accepted timestamp and the host's time then (`clock = "data"`).
-    newest: Option<(Timestamp, Timestamp)>,
+    edges: sparkplug::Edges,
+    /// The points of each Sparkplug edge and device.
+    members: HashMap<Box<str>, BTreeSet<u32>>,
     quarantine: Quarantine,
+}
+
+/// What one call of [`SiteIngest::take`] works with.
+struct Turn<'t> {
+    host_now: Timestamp,
+    tally: &'t Tally,
+    taken: Taken,
+    /// Refusals by format and reason, handed to the tally at the end.
+    refused: Vec<((&'static str, &'static str), u64)>,
+    /// Messages by format.
+    messages: Vec<(&'static str, u64)>,
+}
+
+/// Adds to a short table.
+fn count<K: PartialEq + Copy>(table: &mut Vec<(K, u64)>, key: K, n: u64) {
+    match table.iter_mut().find(|(k, _)| *k == key) {
+        Some((_, sum)) => *sum += n,
+        None => table.push((key, n)),
+    }
 }
 
 impl SiteIngest {
     /// `catalogue` holds the points known from earlier runs, under the numbers that the store files them by.
     pub fn new(site: &SiteFile, classes: Classes, catalogue: Catalogue) -> SiteIngest {
-        let mut ingest = SiteIngest {
-            source: site.bus.clock,
+        SiteIngest {
             us: site.bus.integration.clone(),
-            classes,
-            catalogue: Catalogue::new(),
-            slots: Vec::new(),
-            by_path: HashMap::new(),
+            points: Points::new(site, classes, catalogue),
+            router: Router::new(&site.sources),
             early: VecDeque::new(),
-            clock: SiteClock::default(),
-            newest: None,
+            edges: sparkplug::Edges::default(),
+            members: HashMap::new(),
             quarantine: Quarantine::default(),
-        };
-        for point in catalogue.iter() {
-            ingest.learn(point.clone(), Box::default());
         }
-        ingest
     }
 
     /// Takes in a batch. `host_now` is the host's clock.
     pub fn take(&mut self, packets: &[Packet], host_now: Timestamp, tally: &Tally) -> Taken {
-        let mut taken = Taken { messages: packets.len() as u64, readings: Vec::with_capacity(packets.len()), ..Taken::default() };
-        if self.source == ClockSource::Host {
-            self.clock.now = Some(host_now);
+        let taken = Taken { messages: packets.len() as u64, readings: Vec::with_capacity(packets.len()), ..Taken::default() };
+        let mut turn = Turn { host_now, tally, taken, refused: Vec::new(), messages: Vec::new() };
+        if self.points.clock_source == ClockSource::Host {
+            self.points.clock.now = Some(host_now);
         }
+        let mut batch = Batch::default();
         for packet in packets {
-            if let Err(reason) = self.one(packet, host_now, tally, &mut taken) {
-                self.refuse(&packet.topic, reason, &packet.payload, host_now, tally, &mut taken);
+            let source = self.router.source_of(&packet.topic);
+            let format = source.and_then(|s| self.router.sources.get(s)).map_or(DSX, |s| s.source.format.name());
+            count(&mut turn.messages, format, 1);
+            let done = match source {
+                Some(which) => self.source(which, packet, &mut batch, &mut turn),
+                None => self.dsx(packet, &mut turn),
+            };
+            if let Err(reason) = done {
+                self.refuse(format, &packet.topic, reason, "", &packet.payload, 1, &mut turn);
             }
         }
-        tally.add(MESSAGES, "dsx", taken.messages);
-        tally.add(READINGS_DUPLICATE, "dsx", taken.duplicates);
+        let Turn { taken, refused, messages, .. } = turn;
+        for ((format, reason), n) in refused {
+            tally.add(REFUSED, &format!("{format}/{reason}"), n);
+        }
+        for (format, n) in messages {
+            tally.add(MESSAGES, format, n);
+        }
+        tally.add(READINGS_DUPLICATE, "intake", taken.duplicates);
+        self.points.conclude(&taken.readings, host_now, tally);
         taken
     }
 
-    fn one(&mut self, packet: &Packet, host_now: Timestamp, tally: &Tally, taken: &mut Taken) -> Result<(), &'static str> {
+    /// A message of a source.
+    fn source<'p>(&mut self, which: usize, packet: &'p Packet, batch: &mut Batch<'p>, turn: &mut Turn) -> Result<(), &'static str> {
+        let Some(ready) = self.router.sources.get(which) else { return Err("topic of no source") };
+        if packet.payload.len() > PAYLOAD_MAX {
+            return Err("message too long");
+        }
+        batch.clear();
+        match ready.source.format {
+            Format::Sparkplug => return self.sparkplug(which, packet, turn),
+            Format::Flex => flex::decode(&ready.keys, &packet.payload, batch)?,
+            format if decode::may_be_gzip(format) => {
+                if let Some(plain) = inflate::inflate(&packet.payload)? {
+                    let mut batch = Batch::default();
+                    decode::decode(&ready.source, &packet.topic, &plain, &mut batch)?;
+                    self.file(which, &packet.topic, packet, &batch, turn);
+                    return Ok(());
+                }
+                decode::decode(&ready.source, &packet.topic, &packet.payload, batch)?;
+            }
+            _ => decode::decode(&ready.source, &packet.topic, &packet.payload, batch)?,
+        }
+        for note in batch.notes.drain(..) {
+            match note {
+                Note::Job(job) => turn.taken.jobs.push(job),
+                Note::Named { topic, name } => {
+                    if !self.router.name(topic, name) {
+                        return Err("too many names");
+                    }
+                }
+            }
+        }
+        self.file(which, &packet.topic, packet, batch, turn);
+        Ok(())
+    }
+
+    /// A Sparkplug message: its values, and what its sender's life means for the points that it has brought.
+    fn sparkplug(&mut self, which: usize, packet: &Packet, turn: &mut Turn) -> Result<(), &'static str> {
+        let mut batch = Batch::default();
+        let taken = self.edges.take(&packet.topic, &packet.payload, turn.host_now, &mut batch)?;
+        let Some((from, change)) = taken else { return Ok(()) };
+        let sender = from.series();
+        // Birth and data come on different topics but are of the same points: the sender stands for both.
+        let series = batch.series.len() as u32;
+        batch.series.push(sender.as_str().into());
+        batch.samples.iter_mut().for_each(|s| s.series = Some(series));
+        if change.suspect {
+            for index in self.members_of(&sparkplug::From { device: None, ..from }.series()) {
+                self.points.distrust(index, Quality::DISTRUSTED);
+            }
+        }
+        if change.born {
+            for index in self.members.get(sender.as_str()).into_iter().flatten() {
+                self.points.reborn(*index);
+            }
+        }
+        self.file(which, "spBv1.0", packet, &batch, turn);
+        if change.died {
+            for index in self.members_of(&sender) {
+                self.points.silence(index, turn.host_now, &mut turn.taken);
+            }
+        }
+        if change.ask {
+            let (topic, payload) = sparkplug::rebirth(from.group, from.edge, turn.host_now);
+            turn.taken.outgoing.push(Outgoing { topic, payload });
+        }
+        Ok(())
+    }
+
+    /// The points of an edge with its devices, or of a device.
+    fn members_of(&self, sender: &str) -> Vec<u32> {
+        let of = |name: &str| name.strip_prefix(sender).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        self.members.iter().filter(|(name, _)| of(name)).flat_map(|(_, points)| points.iter().copied()).collect()
+    }
+
+    /// Files the samples of a message; what is remembered of them stands under `topic`.
+    fn file(&mut self, which: usize, topic: &str, packet: &Packet, batch: &Batch<'_>, turn: &mut Turn) {
+        let source = self.router.sources.get(which).map(|s| s.source.format);
+        let format = source.map_or(DSX, Format::name);
+        for &(reason, n) in &batch.refusals {
+            self.refuse(format, &packet.topic, reason, "", &packet.payload, n, turn);
+        }
+        let mut rest = batch.samples.as_slice();
+        while let Some(first) = rest.first() {
+            let (now, later) = rest.split_at(rest.iter().position(|s| s.series != first.series).unwrap_or(rest.len()));
+            rest = later;
+            let series = first.series.and_then(|i| batch.series.get(i as usize)).map(|s| &**s);
+            let mut from = 0;
+            // Whatever is remembered goes the short way; one that is not is looked up, and the short way goes on behind it.
+            while from < now.len() {
+                if let Some(shelf) = self.router.shelf(topic, series) {
+                    while let Some(sample) = now.get(from) {
+                        let Some(target) = shelf.find(&sample.key) else { break };
+                        from += 1;
+                        if let Err(reason) = sample_to(&mut self.points, target, sample, turn) {
+                            put(&mut self.quarantine, format, &packet.topic, reason, &sample.key, &packet.payload, 1, turn);
+                        }
+                    }
+                }
+                if let Some(sample) = now.get(from) {
+                    from += 1;
+                    let (target, changed) = self.router.resolve(which, topic, series, &sample.key, &mut self.points);
+                    if let (Target::Point(index), Some(sender), Some(Format::Sparkplug)) = (target, series, source) {
+                        self.members.entry(sender.into()).or_default().insert(index);
+                    }
+                    turn.taken.catalogue_changed |= changed;
+                    if let Err(reason) = sample_to(&mut self.points, target, sample, turn) {
+                        self.refuse(format, &packet.topic, reason, &sample.key, &packet.payload, 1, turn);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A message of the BMS bus.
+    fn dsx(&mut self, packet: &Packet, turn: &mut Turn) -> Result<(), &'static str> {
         match Topic::parse(&packet.topic)? {
             Topic::Value { publisher, path } => {
                 let value = dsx::value(&packet.payload)?;
-                match self.by_path.get(path) {
-                    Some(&index) => self.value(index, publisher, value, host_now, tally, taken),
+                let index = self.points.index(path).filter(|i| self.points.slot(*i).is_some_and(|s| !s.gone));
+                match index {
+                    Some(index) => self.dsx_value(index, publisher, value, turn),
                     None if publisher != dsx::BMS => Err("value of an integration before its metadata"),
                     None => {
                         if self.early.len() >= EARLY_MAX
                             && let Some((path, _)) = self.early.pop_front()
                         {
-                            self.refuse(&path, "value before its metadata", b"", host_now, tally, taken);
+                            self.refuse(DSX, &path, "value before its metadata", "", b"", 1, turn);
                         }
                         self.early.push_back((path.into(), value));
                         Ok(())
@@ -130,79 +267,69 @@ impl SiteIngest {
                 }
             }
             Topic::Metadata { path } => {
-                if let Some(slot) = self.by_path.get(path).and_then(|i| self.slots.get(*i as usize))
-                    && *slot.metadata == *packet.payload
-                {
+                let index = self.points.index(path);
+                let slot = index.and_then(|i| self.points.slot(i));
+                if slot.is_some_and(|s| matches!(s.origin, Origin::Source(_))) {
+                    return Err("point belongs to a source of the site file");
+                }
+                if packet.payload.is_empty() {
+                    return self.vanish(index, turn);
+                }
+                if slot.is_some_and(|s| *s.metadata == *packet.payload) {
                     return Ok(());
                 }
                 let point = dsx::metadata(path, &packet.payload)?;
-                let (index, changed) = self.learn(point, packet.payload.as_slice().into()).ok_or("too many points")?;
-                taken.catalogue_changed |= changed;
-                self.release(path, index, host_now, tally, taken);
+                let (index, changed) = self.points.learn(point, Origin::Dsx, 1.0).ok_or("too many points")?;
+                if let Some(slot) = self.points.slot_mut(index) {
+                    slot.metadata = packet.payload.as_ref().into();
+                }
+                turn.taken.catalogue_changed |= changed;
+                self.release(path, index, turn);
                 Ok(())
             }
         }
     }
 
-    /// Enters a point into the catalogue and the slots.
-    fn learn(&mut self, point: Point, metadata: Box<[u8]>) -> Option<(u32, bool)> {
-        let (unit, class) = (point.unit(), self.classes.index_of(&point));
-        let beat = point.object_type == "System" && point.point_type == "HeartbeatTimestampBms";
-        let path: Box<str> = point.path.as_str().into();
-        let (id, changed) = self.catalogue.upsert(point)?;
-        match self.slots.get_mut(id.0 as usize) {
-            Some(slot) => {
-                (slot.metadata, slot.class, slot.scale, slot.offset, slot.beat) = (metadata, class, unit.scale, unit.offset, beat);
-                if changed {
-                    slot.watch.restart();
-                }
-            }
-            None => {
-                self.slots.push(Slot {
-                    id,
-                    metadata,
-                    class,
-                    scale: unit.scale,
-                    offset: unit.offset,
-                    beat,
-                    watch: Watch::default(),
-                    latest: None,
-                });
-                self.by_path.insert(path, id.0);
-            }
+    /// An empty retained metadata message withdraws its point: it is nobody's to publish any more, its last value counts
+    /// for nothing, and values wait until metadata come again. The number and the history stay.
+    fn vanish(&mut self, index: Option<u32>, turn: &mut Turn) -> Result<(), &'static str> {
+        let Some((index, point)) = index.and_then(|i| Some((i, self.points.catalogue.get(PointId(i))?.clone()))) else {
+            return Ok(());
+        };
+        let (_, changed) = self.points.learn(Point { integration: String::new(), ..point }, Origin::Dsx, 1.0).ok_or("too many points")?;
+        turn.taken.catalogue_changed |= changed;
+        self.points.distrust(index, Quality::NO_VALUE);
+        if let Some(slot) = self.points.slot_mut(index) {
+            (slot.gone, slot.metadata) = (true, Box::default());
         }
-        Some((id.0, changed))
+        Ok(())
     }
 
     /// Takes in the early values of a point that is now known.
-    fn release(&mut self, path: &str, index: u32, host_now: Timestamp, tally: &Tally, taken: &mut Taken) {
+    fn release(&mut self, path: &str, index: u32, turn: &mut Turn) {
         if !self.early.iter().any(|(p, _)| **p == *path) {
             return;
         }
         let (ready, waiting): (VecDeque<_>, VecDeque<_>) = self.early.drain(..).partition(|(p, _)| **p == *path);
         self.early = waiting;
         for (path, value) in ready {
-            if let Err(reason) = self.value(index, dsx::BMS, value, host_now, tally, taken) {
-                self.refuse(&path, reason, b"", host_now, tally, taken);
+            if let Err(reason) = self.dsx_value(index, dsx::BMS, value, turn) {
+                self.refuse(DSX, &path, reason, "", b"", 1, turn);
             }
         }
     }
 
-    fn value(
-        &mut self,
-        index: u32,
-        publisher: &str,
-        value: dsx::Value,
-        host_now: Timestamp,
-        tally: &Tally,
-        taken: &mut Taken,
-    ) -> Result<(), &'static str> {
-        let (Some(slot), Some(point)) = (self.slots.get_mut(index as usize), self.catalogue.get(PointId(index))) else {
+    fn dsx_value(&mut self, index: u32, publisher: &str, value: dsx::Value, turn: &mut Turn) -> Result<(), &'static str> {
+        let (Some(slot), Some(point)) = (self.points.slot(index), self.points.catalogue.get(PointId(index))) else {
             return Err("value without point");
         };
+        if matches!(slot.origin, Origin::Source(_)) {
+            return Err("point belongs to a source of the site file");
+        }
         if publisher != dsx::BMS && publisher != point.integration {
             return Err("value from an integration that does not own the point");
         }
+        let marks = if value.trusted { Quality::GOOD } else { Quality::DISTRUSTED };
         if slot.beat
             && let Some(beat) = value.value
             && publisher == dsx::BMS
@@ -211,101 +338,46 @@ impl SiteIngest {
                 return Err("heartbeat is not a time");
             }
             let beat = Timestamp(beat as i64);
-            taken.heartbeats.push(beat);
-            if self.source == ClockSource::Bms && self.advance(beat) {
-                tally.add(CLOCK_SET_BACK, "dsx", 1);
+            turn.taken.heartbeats.push(beat);
+            if self.points.clock_source == ClockSource::Bms && self.points.advance(beat) {
+                turn.tally.add(CLOCK_SET_BACK, DSX, 1);
             }
-        } else {
-            let clock = match self.source {
-                ClockSource::Bms => self.clock,
-                ClockSource::Host => SiteClock { now: Some(host_now), stride: Some(Span::ZERO) },
-                // Between two values of a data clock, time passes as the host's does.
-                ClockSource::Data => {
-                    SiteClock { now: self.newest.map(|(at, host)| at + Span((host_now - host).0.max(0))), stride: Some(Span::ZERO) }
-                }
-            };
-            let skew = clock.judge(value.at)?;
-            return self.accept(index, value, skew, host_now, taken);
+            return self.points.accept(index, value.value, value.at, marks, turn.host_now, &mut turn.taken);
         }
-        self.accept(index, value, Quality::GOOD, host_now, taken)
+        self.points.file(index, value.value, value.at, marks, turn.host_now, &mut turn.taken)
     }
 
-    fn accept(&mut self, index: u32, value: dsx::Value, skew: Quality, host_now: Timestamp, taken: &mut Taken) -> Result<(), &'static str> {
-        let (Some(slot), Some(point)) = (self.slots.get_mut(index as usize), self.catalogue.get(PointId(index))) else {
-            return Err("value without point");
-        };
-        let number = value.value.map_or(f64::NAN, |v| v * slot.scale + slot.offset);
-        if value.value.is_some() && !number.is_finite() {
-            return Err("value not finite");
-        }
-        let class = slot.class.and_then(|i| self.classes.get(i));
-        let Ok(mut quality) = slot.watch.mark(point, class, value.at, number) else {
-            taken.duplicates += 1;
-            return Ok(());
-        };
-        quality = quality.with(skew);
-        if !value.trusted {
-            quality = quality.with(Quality::DISTRUSTED);
-        }
-        if self.source == ClockSource::Data && self.newest.is_none_or(|(at, _)| value.at >= at) {
-            self.newest = Some((value.at, host_now));
-            self.clock.now = Some(value.at);
-        }
-        if !quality.has(Quality::LATE) {
-            let arrived = match self.source {
-                ClockSource::Host => host_now,
-                _ => self.clock.now.unwrap_or(value.at),
-            };
-            slot.latest = Some(Latest { at: value.at, arrived, value: number, quality });
-        }
-        taken.values += 1;
-        taken.readings.push(Reading { point: slot.id, at: value.at, value: number, quality });
-        Ok(())
-    }
-
-    /// Follows the BMS's clock. True where it was set back.
-    fn advance(&mut self, beat: Timestamp) -> bool {
-        let Some(now) = self.clock.now else {
-            self.clock.now = Some(beat);
-            return false;
-        };
-        let step = beat - now;
-        if step > Span::ZERO {
-            self.clock = SiteClock { now: Some(beat), stride: Some(step) };
-            return false;
-        }
-        let set_back = step < Span(-gate::LEAD_MAX.0);
-        if set_back {
-            self.clock = SiteClock { now: Some(beat), stride: None };
-            self.slots.iter_mut().for_each(|s| s.watch.restart());
-        }
-        set_back
-    }
-
-    fn refuse(&mut self, topic: &str, reason: &'static str, payload: &[u8], at: Timestamp, tally: &Tally, taken: &mut Taken) {
-        let label = format!("dsx/{reason}");
-        tally.add(REFUSED, &label, 1);
-        taken.refused += 1;
-        self.quarantine.put(topic, label, payload, at);
+    /// Counts a refusal and keeps its evidence.
+    fn refuse(&mut self, format: &'static str, topic: &str, reason: &'static str, key: &str, payload: &[u8], n: u64, turn: &mut Turn) {
+        put(&mut self.quarantine, format, topic, reason, key, payload, n, turn);
     }
 
     /// The site's clock; none before the first heartbeat (`bms`), value (`data`) or batch (`host`).
     pub fn clock(&self) -> Option<Timestamp> {
-        self.clock.now
+        self.points.clock.now
     }
     pub fn catalogue(&self) -> &Catalogue {
-        &self.catalogue
+        &self.points.catalogue
     }
     pub fn classes(&self) -> &Classes {
-        &self.classes
+        &self.points.classes
     }
     /// The newest reading of a point in this process.
     pub fn latest(&self, id: PointId) -> Option<&Latest> {
-        self.slots.get(id.0 as usize)?.latest.as_ref()
+        self.points.slot(id.0)?.latest.as_ref()
+    }
+    /// The newest reading of a point that can be believed; the newest at all where there is none.
+    pub fn good(&self, id: PointId) -> Option<&Latest> {
+        let slot = self.points.slot(id.0)?;
+        slot.good.as_ref().or(slot.latest.as_ref())
     }
     /// The points that we must publish, with their topics.
     pub fn our_points(&self) -> impl Iterator<Item = (&Point, String)> {
-        self.catalogue.iter().filter_map(|p| Some((p, super::publish::topic(p, &self.us).ok()?)))
+        self.points.catalogue.iter().filter_map(|p| Some((p, super::publish::topic(p, &self.us).ok()?)))
+    }
+    /// Cross-checks between points that fail now.
+    pub fn findings(&self) -> impl Iterator<Item = Finding> {
+        self.points.relations.findings()
     }
     /// The newest refusals, oldest first.
     pub fn quarantine(&self) -> impl DoubleEndedIterator<Item = &Refusal> {
@@ -315,4 +387,42 @@ impl SiteIngest {
     pub fn waiting(&self) -> usize {
         self.early.len()
     }
+}
+
+fn put(
+    quarantine: &mut Quarantine,
+    format: &'static str,
+    topic: &str,
+    reason: &'static str,
+    key: &str,
+    payload: &[u8],
+    n: u64,
+    turn: &mut Turn,
+) {
+    count(&mut turn.refused, (format, reason), n);
+    turn.taken.refused += n;
+    quarantine.put(topic, format, reason, key, payload, turn.host_now);
+}
+
+/// Files one sample where it belongs.
+fn sample_to(points: &mut Points, target: Target, sample: &decode::Sample<'_>, turn: &mut Turn) -> Result<(), &'static str> {
+    let index = match target {
+        Target::Point(index) => index,
+        Target::Ignored => return Ok(()),
+        Target::Refused(reason) => return Err(reason),
+    };
+    let number = match &sample.value {
+        Value::Number(n) if n.is_finite() => Some(*n),
+        Value::Number(_) => return Err("value not finite"),
+        Value::Null => None,
+        Value::Text(text) => Some(state(points, index, text).ok_or("text is no state of the point")?),
+    };
+    let at = sample.at.unwrap_or_else(|| points.arrival(turn.host_now));
+    points.file(index, number, at, sample.marks, turn.host_now, &mut turn.taken)
+}
+
+/// The number of a state's text.
+fn state(points: &Points, index: u32, text: &str) -> Option<f64> {
+    let texts = &points.catalogue.get(PointId(index))?.state_text;
+    texts.iter().find(|s| s.text.eq_ignore_ascii_case(text)).map(|s| s.value as f64)
 }

@@ -1,6 +1,6 @@
 //! Point classes: what a sensible value of a kind of point is (`sensors/<site>/points/*.toml`, format 1).
 //!
-//! Words: a *class* binds a selector to limits of plausibility: range, largest change, longest stillness. The first class
+//! Words: a *class* binds a selector to limits of plausibility: range, largest change, longest stillness, spikes. The first class
 //! (files in the order of their names, classes in the order of the file) that means a point is the point's class.
 //! Invariants: limits are in the canonical unit, and a class applies only to points whose canonical unit is `unit`;
 //! limits mark values, they never drop them; a false mark is worse than none, so they are generous.
@@ -37,9 +37,17 @@ pub struct Class {
     /// Largest plausible change within one minute.
     #[serde(default)]
     pub max_rate_per_min: Option<f64>,
-    /// Longest time that the value can stand still while the sensor lives, s.
+    /// Longest time that the value can stand still while the sensor lives, s; a machine at rest may stand longer. Where
+    /// absent, a point that has been seen to change is judged by its own habit.
     #[serde(default)]
     pub frozen_after_s: Option<u32>,
+    /// Largest plausible departure of one value from the median of the last seven. Where absent, a value is a spike when it
+    /// departs from them and from all that the point has shown.
+    #[serde(default)]
+    pub max_departure: Option<f64>,
+    /// The value may rest at its highest (a capped power, an end stop): no value is marked as clipped.
+    #[serde(default)]
+    pub tops_out: bool,
 }
 
 #[derive(Deserialize)]
@@ -141,6 +149,9 @@ fn fault(c: &Class) -> Option<String> {
     if c.max_rate_per_min.is_some_and(|r| !(r.is_finite() && r > 0.0)) {
         return Some("max_rate_per_min must be above 0".into());
     }
+    if c.max_departure.is_some_and(|d| !(d.is_finite() && d > 0.0)) {
+        return Some("max_departure must be above 0".into());
+    }
     if c.frozen_after_s == Some(0) {
         return Some("frozen_after_s must be above 0".into());
     }
@@ -166,6 +177,7 @@ mod tests {
             refused(&GOOD.replace("°C", "F"))
         );
         assert!(refused(&GOOD.replace("[0, 90]", "[90, 0]")).contains("lo < hi"));
+        assert!(refused(&format!("{GOOD}max_departure = -1\n")).contains("max_departure must be above 0"));
         assert!(refused(&GOOD.replace("range", "rnage")).starts_with("p/x.toml, line"));
         assert!(refused(&GOOD.replace("format = 1", "format = 2")).contains("reads format 1"));
         assert!(refused(&GOOD.replace("{ object_type = \"CDU\" }", "{}")).contains("empty"));

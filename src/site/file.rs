@@ -3,7 +3,7 @@
 //! Invariants: unknown keys are refused with their line; every reference inside the file resolves; a bound is a pair
 //! with `lo < hi`. A site file never carries a physical parameter of the plant: those are identified from telemetry.
 
-use super::Selector;
+use super::{Selector, Source};
 use crate::time::Span;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -86,18 +86,21 @@ pub struct SiteName {
 
 /// How the site speaks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Bus {
     /// Broker of this site; the configuration's `broker` where absent.
-    #[serde(default)]
     pub broker: Option<String>,
-    /// MQTT topic filter that carries this site's metadata and values.
+    /// MQTT topic filter that carries this site's DSX metadata and values; empty = the site speaks no DSX.
     pub filter: String,
     /// Our identifier in the metadata's `integration` field.
-    #[serde(default = "default_integration")]
     pub integration: String,
-    #[serde(default)]
     pub clock: ClockSource,
+}
+
+impl Default for Bus {
+    fn default() -> Bus {
+        Bus { broker: None, filter: String::new(), integration: default_integration(), clock: ClockSource::default() }
+    }
 }
 
 fn default_integration() -> String {
@@ -124,6 +127,10 @@ pub struct Control {
     /// Name of the load forecast model under `models/`.
     #[serde(default)]
     pub load_model: Option<String>,
+    /// In `auto`, move setpoints a little, inside every limit, until the data identify the plant. Where the file does not
+    /// say: true where it names no `plant_model`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learn: Option<bool>,
 }
 
 fn default_tick_s() -> u32 {
@@ -142,6 +149,7 @@ impl Default for Control {
             valid_s: default_valid_s(),
             plant_model: None,
             load_model: None,
+            learn: None,
         }
     }
 }
@@ -149,6 +157,10 @@ impl Default for Control {
 impl Control {
     pub fn tick(&self) -> Span {
         Span::seconds(i64::from(self.tick_s))
+    }
+    /// Is the plant learnt while the service runs?
+    pub fn learns(&self) -> bool {
+        self.learn.unwrap_or(self.plant_model.is_none())
     }
     pub fn valid(&self) -> Span {
         Span::seconds(i64::from(self.valid_s))
@@ -186,6 +198,10 @@ pub struct Loop {
     /// The loop that takes this loop's heat; none = ambient.
     #[serde(default)]
     pub into: Option<String>,
+    /// Least and largest plausible share of `load` that flow × ΔT carries, over half an hour: beyond it one of the loop's
+    /// points is wrong. No check where absent.
+    #[serde(default)]
+    pub balance: Option<[f64; 2]>,
 }
 
 /// A setpoint that we may request.
@@ -288,7 +304,11 @@ pub struct Partition {
 pub struct SiteFile {
     pub format: u32,
     pub site: SiteName,
+    #[serde(default)]
     pub bus: Bus,
+    /// What the site speaks besides, or instead of, DSX.
+    #[serde(default, rename = "source")]
+    pub sources: Vec<Source>,
     #[serde(default)]
     pub control: Control,
     #[serde(default, rename = "role")]
@@ -309,7 +329,17 @@ impl SiteFile {
     /// Reads and checks a site file.
     pub fn load(path: &Path) -> Result<SiteFile, SiteFileError> {
         let text = std::fs::read_to_string(path).map_err(|why| SiteFileError::Unreadable { path: path.into(), why })?;
-        SiteFile::parse(path, &text)
+        let mut file = SiteFile::parse(path, &text)?;
+        for source in &mut file.sources {
+            let Some(keys) = &source.keys_file else { continue };
+            let keys = path.parent().unwrap_or(Path::new(".")).join(keys);
+            source.keys = std::fs::read_to_string(&keys).map_err(|why| SiteFileError::Meaning {
+                path: path.into(),
+                what: format!("keys_file = {:?}", keys.display().to_string()),
+                why: format!("cannot be read: {why}; it holds the signers' public keys as a JSON Web Key Set"),
+            })?;
+        }
+        Ok(file)
     }
 
     /// Checks a site file's text; `path` is for the errors.
@@ -335,8 +365,21 @@ impl SiteFile {
         if jiff::tz::TimeZone::get(&self.site.time_zone).is_err() {
             return fail(format!("site.time_zone = {:?}", self.site.time_zone), "not an IANA time zone; for example `Europe/Madrid`");
         }
-        if let Err(why) = check_filter(&self.bus.filter) {
+        if !self.bus.filter.is_empty()
+            && let Err(why) = check_filter(&self.bus.filter)
+        {
             return fail(format!("bus.filter = {:?}", self.bus.filter), why);
+        }
+        if self.bus.filter.is_empty() && self.sources.is_empty() {
+            return fail("bus".into(), "the site listens to nothing; give `bus.filter` (DSX) or a [[source]]");
+        }
+        if self.bus.filter.is_empty() && self.bus.clock == ClockSource::Bms {
+            return fail("bus.clock".into(), "without DSX there is no heartbeat; set clock = \"host\" or \"data\" under [bus]");
+        }
+        for (i, source) in self.sources.iter().enumerate() {
+            if let Err(why) = source.check() {
+                return fail(format!("source {} ({:?})", i + 1, source.filter), &why);
+            }
         }
         if self.control.tick_s == 0 || self.control.valid_s < self.control.tick_s {
             return fail("control".into(), "`tick_s` must be at least 1, and `valid_s` at least one tick");
@@ -360,6 +403,11 @@ impl SiteFile {
                 && !self.loops.iter().any(|o| o.id == *into && o.id != l.id)
             {
                 return fail(format!("loop {:?}", l.id), &format!("`into = {into:?}` names no other loop"));
+            }
+        }
+        for l in self.loops.iter().filter(|l| l.balance.is_some()) {
+            if l.balance.is_some_and(|[lo, hi]| !(0.0 <= lo && lo < hi)) || l.flow.is_none() {
+                return fail(format!("loop {:?}", l.id), "`balance = [lo, hi]` needs 0 <= lo < hi, and the loop a `flow` role");
             }
         }
         for a in &self.actuators {
@@ -412,6 +460,12 @@ impl SiteFile {
         unique("partition", self.partitions.iter().map(|r| &r.id))
     }
 
+    /// Every topic filter that the site listens to.
+    pub fn filters(&self) -> Vec<String> {
+        let dsx = Some(self.bus.filter.clone()).filter(|f| !f.is_empty());
+        dsx.into_iter().chain(self.sources.iter().map(|s| s.filter.clone())).collect()
+    }
+
     pub fn role(&self, name: &str) -> Option<&Role> {
         self.roles.iter().find(|r| r.name == name)
     }
@@ -431,7 +485,7 @@ fn unique<'a>(what: &str, names: impl Iterator<Item = &'a String>) -> Result<(),
 }
 
 /// An MQTT 3.1.1 topic filter (§4.7): `+` and `#` stand alone in a level, `#` only in the last.
-fn check_filter(filter: &str) -> Result<(), &'static str> {
+pub(super) fn check_filter(filter: &str) -> Result<(), &'static str> {
     if filter.is_empty() || filter.len() > 65_535 || filter.contains('\0') {
         return Err("an MQTT topic filter has 1 to 65,535 bytes and no NUL");
     }
@@ -479,6 +533,21 @@ load = "load"
     }
 
     #[test]
+    fn a_source_declares_what_its_values_mean() {
+        let source = "\n[[source]]\nfilter = \"dc/#\"\nformat = \"json\"\ntopic = \"dc/{node}\"\n[[source.value]]\nkey = \"watts\"\nunit = \"W\"\nobject_id = \"{node}\"\n";
+        let text = format!("{}{source}", GOOD.replace("filter = \"BMS/v1/PUB/+/+/+/hall/#\"", "clock = \"host\""));
+        assert_eq!(SiteFile::parse(Path::new("x"), &text).unwrap().filters(), ["dc/#"]);
+        assert!(refused(&text.replace("clock = \"host\"", "")).contains("no heartbeat"));
+        let why = refused(&text.replace("\nunit = \"W\"", ""));
+        assert!(why.contains("source 1 (\"dc/#\")") && why.contains("has no `unit`"), "{why}");
+        assert!(refused(&text.replace("\"W\"", "\"furlong\"")).contains("is not known"));
+        assert!(refused(&text.replace("\"{node}\"", "\"{rack}\"")).contains("no part is named {rack}"));
+        assert!(refused(&text.replace("dc/{node}", "dc/{node")).contains("must fill its level"));
+        assert!(refused(&text.replace("format = \"json\"", "format = \"flex\"")).contains("belong together"));
+        assert!(refused(&text.replace("format = \"json\"", "format = \"xml\"")).contains("line"));
+    }
+
+    #[test]
     fn errors_name_the_file_and_the_place() {
         assert!(SiteFile::parse(Path::new("x"), GOOD).is_ok());
         assert!(refused(&GOOD.replace("format = 1", "format = 7")).contains("reads format 1"));
@@ -486,6 +555,7 @@ load = "load"
         assert!(unknown.starts_with("x/site.toml, line 6"), "{unknown}");
         assert!(refused(&GOOD.replace("load = \"load\"", "load = \"heat\"")).contains("no role is named \"heat\""));
         assert!(refused(&GOOD.replace("hall/#", "hall/#/x")).contains("come last"));
+        assert!(refused(&GOOD.replace("filter = \"BMS/v1/PUB/+/+/+/hall/#\"", "")).contains("listens to nothing"));
         assert!(refused(&GOOD.replace("Europe/Madrid", "Mars/Olympus")).contains("IANA"));
         assert!(refused(&format!("{GOOD}\n[[role]]\nname = \"load\"\nselect = {{ point_type = \"x\" }}")).contains("is there twice"));
     }

@@ -3,7 +3,7 @@
 //! Words: a *point* is one thing that is measured or set, known by its path; the *catalogue* numbers the points of one
 //! site; a *selector* picks points by meaning (object type, point type, process area, what they serve), never by the
 //! text of a tag path; a *role* is a name that the controller knows, bound to a selector; a *site file* is
-//! `sensors/<site>/site.toml`.
+//! `sensors/<site>/site.toml`; a *source* says which format a topic filter speaks.
 //! Invariants: nothing about a plant is code; a point's identity is its path; the catalogue only grows.
 
 mod catalogue;
@@ -11,6 +11,8 @@ mod classes;
 mod file;
 mod point;
 mod selector;
+mod source;
+mod template;
 
 pub use catalogue::{Catalogue, POINTS_MAX};
 pub use classes::{Class, Classes, ClassesError};
@@ -20,3 +22,5 @@ pub use file::{
 };
 pub use point::{Point, StateText};
 pub use selector::Selector;
+pub use source::{Format, SOURCE_POINTS, Source, SourceValue, TimeUnit, Undeclared};
+pub use template::{TextTemplate, TopicTemplate, filter_matches, glob};

@@ -345,18 +345,8 @@ fn knowing_the_jobs_halves_the_error_on_the_twin() {
     assert!(with < 0.75 * without, "{with} against {without}");
 }
 
-fn shared_file(file: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("TRAMUNTANA_SHARED").map_or_else(|| PathBuf::from("../shared"), PathBuf::from);
-    let path = root.join("data").join(file);
-    if path.exists() {
-        return Some(path);
-    }
-    println!("SKIPPED: ../shared/data not present");
-    None
-}
-
 fn real(file: &str, source: &Source) -> Option<Data> {
-    Some(read::read(&shared_file(file)?, source).unwrap())
+    Some(read::read(&crate::common::shared(&format!("data/{file}"))?, source).unwrap())
 }
 
 fn setup(horizons: &[Span], max_lag: Span, from: Timestamp) -> Setup {

@@ -1,6 +1,7 @@
 //! Integration tests of `ingest`: NVIDIA's recording, the order of metadata and values, clocks, hostile packets, the link.
 
-use std::path::{Path, PathBuf};
+use crate::common::{repository, shared};
+use std::path::Path;
 use std::time::Duration;
 use tramuntana::event::{REFUSED, Tally};
 use tramuntana::ingest::mqtt::{BrokerAddress, Delivery, LinkError, LinkOptions, LinkState, MqttLink, SendRefused, check_connection};
@@ -14,10 +15,6 @@ use tramuntana::time::{Span, Timestamp};
 
 const T0: i64 = 1_784_000_000_000;
 
-fn repository() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
-
 /// A site whose clock is `clock` and that we are `US` in.
 fn site(clock: &str) -> SiteIngest {
     let text = format!(
@@ -28,7 +25,7 @@ fn site(clock: &str) -> SiteIngest {
 }
 
 fn packet(topic: &str, payload: &str) -> Packet {
-    Packet { topic: topic.into(), payload: payload.as_bytes().to_vec(), retain: false }
+    Packet { topic: topic.into(), payload: payload.as_bytes().to_vec().into(), retain: false }
 }
 
 fn metadata(tag: &str, integration: &str) -> Packet {
@@ -142,12 +139,14 @@ fn any_bytes_are_taken_and_a_bad_message_does_not_stop_its_batch() {
     for round in 0..3000i64 {
         let mut p = good[(rng.next_u32() % 2) as usize].clone();
         for _ in 0..1 + rng.next_u32() % 4 {
-            let at = rng.next_u32() as usize % p.payload.len();
+            let mut payload = p.payload.to_vec();
+            let at = rng.next_u32() as usize % payload.len();
             match rng.next_u32() % 3 {
-                0 => p.payload[at] = rng.next_u32() as u8,
-                1 => p.payload.truncate(at.max(1)),
-                _ => p.payload.insert(at, rng.next_u32() as u8),
+                0 => payload[at] = rng.next_u32() as u8,
+                1 => payload.truncate(at.max(1)),
+                _ => payload.insert(at, rng.next_u32() as u8),
             }
+            p.payload = payload.into();
         }
         if rng.next_u32().is_multiple_of(4) {
             let mut topic = p.topic.clone().into_bytes();
@@ -172,13 +171,8 @@ fn every_shipped_points_file_loads() {
 
 #[test]
 fn nvidias_recording_is_taken_in_whole() {
-    let path = Path::new("/work/shared/data/dsx/exemplar.csv");
-    let near = repository().join("../shared/data/dsx/exemplar.csv");
-    let Some(path) = [path, near.as_path()].into_iter().find(|p| p.is_file()) else {
-        println!("skipped: ../shared/data not present");
-        return;
-    };
-    let recording = Recording::load(path).unwrap();
+    let Some(path) = shared("data/dsx/exemplar.csv") else { return };
+    let recording = Recording::load(&path).unwrap();
     assert_eq!(recording.messages.len(), 4711);
     let home = repository().join("sensors/dsx-exemplar");
     let file = SiteFile::load(&home.join("site.toml")).unwrap();
@@ -201,6 +195,226 @@ fn nvidias_recording_is_taken_in_whole() {
     drop(store);
     assert_eq!(Embedded::open(&dir).unwrap().catalogue("dsx-exemplar").unwrap().len(), 166);
     let _ = std::fs::remove_dir_all(&dir);
+}
+
+/// The rules of the bus, one by one (WIRE.md §1); the others have tests of their own above.
+#[test]
+fn metadata_reborn_changes_the_unit_and_keeps_the_number() {
+    let (mut hall, tally) = (site("bms"), Tally::new());
+    let t = take(&mut hall, &tally, &[metadata("a", ""), value("a", "68", T0)]);
+    let id = t.readings[0].point;
+    let celsius =
+        |p: Packet| Packet { payload: String::from_utf8(p.payload.to_vec()).unwrap().replace("\"F\"", "\"C\"").into_bytes().into(), ..p };
+    let t = take(&mut hall, &tally, &[celsius(metadata("a", "")), value("a", "21", T0 + 1000)]);
+    assert!(t.catalogue_changed && t.readings[0].point == id);
+    assert!((t.readings[0].value - 21.0).abs() < 1e-9 && t.readings[0].quality == Quality::GOOD, "no jump is seen where the unit changed");
+    // A point that becomes ours is ours to publish, and no longer when it is another's.
+    take(&mut hall, &tally, &[metadata("a", "US")]);
+    assert_eq!(hall.our_points().count(), 1);
+    take(&mut hall, &tally, &[metadata("a", "NICO")]);
+    let (point, _) = (hall.catalogue().iter().next().unwrap(), ());
+    assert!(hall.our_points().next().is_none() && publish::value(point, "US", 20.0, Timestamp(T0)).is_err());
+}
+
+#[test]
+fn a_vanished_point_is_nobodys_and_its_values_wait() {
+    let (mut hall, tally) = (site("bms"), Tally::new());
+    let t = take(&mut hall, &tally, &[metadata("a", "US"), value("a", "68", T0)]);
+    let id = t.readings[0].point;
+    let withdrawn = Packet { payload: bytes::Bytes::new(), retain: true, ..metadata("a", "US") };
+    let t = take(&mut hall, &tally, &[withdrawn.clone(), value("a", "70", T0 + 1000)]);
+    assert!(t.catalogue_changed && t.refused == 0 && t.values == 0 && hall.waiting() == 1);
+    assert!(hall.our_points().next().is_none() && hall.latest(id).unwrap().quality.has(Quality::NO_VALUE));
+    let t = take(&mut hall, &tally, &[metadata("a", "US")]);
+    assert_eq!((t.values, t.readings[0].point, hall.our_points().count()), (1, id, 1));
+    assert_eq!(hall.latest(id).unwrap().quality, Quality::GOOD);
+    assert_eq!(take(&mut hall, &tally, &[Packet { topic: "BMS/v1/PUB/Metadata/CDU/Status/x".into(), ..withdrawn }]).refused, 0);
+}
+
+#[test]
+fn the_tag_path_is_identity_only_and_quality_other_than_1_is_distrust() {
+    let (mut hall, tally) = (site("bms"), Tally::new());
+    let odd = "BMS/v1/PUB/Metadata/CDU/LiquidTemperature/Return/Rack/7/isSetpoint";
+    let json =
+        r#"{"objectType":"CDU","pointType":"LiquidTemperature","engUnit":"C","objectName":"n","objectId":"i","processArea":["Supply"]}"#;
+    take(&mut hall, &tally, &[packet(odd, json)]);
+    let point = hall.catalogue().iter().next().unwrap();
+    assert_eq!((point.process_area.as_slice(), point.is_setpoint, point.serves_id.len()), (&["Supply".to_owned()][..], false, 0));
+    let sent = packet(&odd.replace("Metadata", "Value"), &format!(r#"{{"value":20,"timestamp":{T0},"quality":2}}"#));
+    assert_eq!(take(&mut hall, &tally, &[sent]).readings[0].quality, Quality::DISTRUSTED);
+    for refused in [
+        packet("BMS/v1/US/Metadata/CDU/LiquidTemperature/x", json),
+        packet("BMS/v1/PUB/Value/CDU/LiquidTemperature/x", &format!(r#"{{"value":20,"timestamp":{T0}}}"#)),
+        packet(
+            "BMS/v1/US/Value/CDU/LiquidTemperature/Return/Rack/7/isSetpoint",
+            &format!(r#"{{"value":20,"timestamp":{T0},"quality":1}}"#),
+        ),
+    ] {
+        assert_eq!(take(&mut hall, &tally, std::slice::from_ref(&refused)).refused, 1, "{}", refused.topic);
+    }
+}
+
+/// A site without DSX: plain JSON as `../shared/peers/ingest/blast.c` sends it.
+fn json_hall(undeclared: &str, max_points: usize) -> SiteIngest {
+    let text = format!(
+        r#"format = 1
+[site]
+id = "hall"
+name = "Hall"
+time_zone = "UTC"
+[bus]
+clock = "host"
+[[source]]
+filter = "dc/#"
+format = "json"
+topic = "dc/{{hall}}/{{rack}}/{{node}}/telemetry"
+time = "ts"
+time_unit = "ns"
+undeclared = "{undeclared}"
+max_points = {max_points}
+[[source.value]]
+key = "watts"
+unit = "W"
+path = "{{node}}/power"
+object_type = "Node"
+point_type = "NodePower"
+object_id = "{{node}}"
+serves_id = ["{{rack}}"]
+[[source.value]]
+key = "inlet_c"
+unit = "°C"
+path = "{{node}}/inlet"
+[[source.value]]
+key = "door"
+path = "{{node}}/door"
+state_text = [{{ value = 0, text = "shut" }}, {{ value = 1, text = "open" }}]
+"#
+    );
+    SiteIngest::new(&SiteFile::parse(Path::new("site.toml"), &text).unwrap(), Classes::default(), Catalogue::new())
+}
+
+#[test]
+fn plain_json_becomes_points_by_the_site_files_description() {
+    let (mut hall, tally) = (json_hall("refuse", 1000), Tally::new());
+    let ns = T0 * 1_000_000 + 999_999;
+    let message =
+        |more: &str| packet("dc/h1/r07/n345/telemetry", &format!(r#"{{"ts":{ns},"watts":1500,"inlet_c":22.5,"door":"open"{more}}}"#));
+    let t = take(&mut hall, &tally, &[message("")]);
+    assert!(t.catalogue_changed);
+    assert_eq!((t.values, t.refused, hall.clock()), (3, 0, Some(Timestamp(T0))));
+    assert_eq!(t.readings.iter().map(|r| (r.at.0, r.value)).collect::<Vec<_>>(), [(T0, 1.5), (T0, 22.5), (T0, 1.0)]);
+    let power = hall.catalogue().get(hall.catalogue().id("n345/power").unwrap()).unwrap();
+    assert_eq!(
+        (power.object_type.as_str(), power.object_id.as_str(), power.serves_id.as_slice()),
+        ("Node", "n345", &["r07".to_owned()][..])
+    );
+    // The same again: nothing new but two values that nobody declared and a state that there is not.
+    let t = take(
+        &mut hall,
+        &tally,
+        &[
+            message(r#","seq":1,"node":"n345""#),
+            packet("dc/h1/r07/n345/telemetry", &format!(r#"{{"door":"ajar","inlet_c":23,"ts":{}}}"#, ns + 1_000_000)),
+        ],
+    );
+    assert_eq!((t.catalogue_changed, t.duplicates, t.values, t.refused), (false, 3, 1, 3), "{:?}", hall.quarantine().collect::<Vec<_>>());
+    assert_eq!(tally.get(REFUSED, "json/value not declared in the site file"), 2);
+    assert_eq!(tally.get(REFUSED, "json/text is no state of the point"), 1);
+    assert_eq!(hall.quarantine().last().map(|r| (r.format, r.key.as_str())), Some(("json", "door")));
+    // Beside the template, outside every source, and not JSON.
+    take(&mut hall, &tally, &[packet("dc/h1/n1", "{\"watts\":1}"), packet("elsewhere", "1"), packet("dc/a/b/c/telemetry", "{")]);
+    assert_eq!(tally.get(REFUSED, "json/topic not as the source's template"), 1);
+    assert_eq!(tally.get(REFUSED, "json/message not JSON"), 1);
+    assert_eq!(tally.get(REFUSED, "dsx/topic not under BMS/v1"), 1);
+    // `ignore` passes over what is not declared, `take` stores it as sent.
+    let (mut quiet, mut open) = (json_hall("ignore", 1000), json_hall("take", 1000));
+    let one = [message(r#","seq":1"#)];
+    assert_eq!((take(&mut quiet, &tally, &one).values, take(&mut quiet, &tally, &one).refused), (3, 0));
+    assert_eq!((take(&mut open, &tally, &one).values, open.catalogue().id("dc/h1/r07/n345/telemetry/seq").is_some()), (4, true));
+    assert!(tally.get(tramuntana::event::MESSAGES, "json") >= 8);
+}
+
+#[test]
+fn points_keep_their_numbers_over_a_restart_and_bus_and_source_do_not_take_each_others() {
+    let (mut hall, tally) = (json_hall("refuse", 1000), Tally::new());
+    let one = [packet("dc/h1/r07/n1/telemetry", r#"{"inlet_c":22.5,"watts":900}"#)];
+    let first = take(&mut hall, &tally, &one);
+    let text = std::fs::read_to_string(repository().join("sensors/dsx-exemplar/site.toml")).unwrap();
+    assert!(text.contains("clock"));
+    let mut again = SiteIngest::new(&SiteFile::parse(Path::new("s"), &text).unwrap(), Classes::default(), hall.catalogue().clone());
+    assert_eq!(again.catalogue().len(), 2);
+    assert_eq!(take(&mut again, &tally, &[packet("BMS/v1/PUB/Value/n1/power/x", "{}")]).refused, 1);
+    let claim = packet(
+        "BMS/v1/PUB/Metadata/n1/power/x",
+        r#"{"objectType":"n1","pointType":"power","engUnit":"W","objectName":"a","objectId":"a"}"#,
+    );
+    assert_eq!(take(&mut hall, &tally, &[claim]).refused, 0);
+    assert_eq!(take(&mut hall, &tally, &one).readings.len(), 0, "the same host time is a duplicate");
+    assert_eq!(first.readings.len(), 2);
+}
+
+#[test]
+fn a_million_new_topics_cost_a_counter() {
+    let (mut hall, tally) = (json_hall("refuse", 500), Tally::new());
+    let known = [packet("dc/h1/r1/n1/telemetry", r#"{"watts":1}"#)];
+    take(&mut hall, &tally, &known);
+    for round in 0..100 {
+        let flood: Vec<Packet> = (0..10_000).map(|i| packet(&format!("dc/h/r/x{round}-{i}/telemetry"), r#"{"watts":1}"#)).collect();
+        take(&mut hall, &tally, &flood);
+    }
+    assert_eq!((hall.catalogue().len(), tally.get(REFUSED, "json/too many points of a source")), (500, 1_000_000 - 499));
+    let t = hall.take(&known, Timestamp(T0 + 1), &tally);
+    assert_eq!((t.values, hall.quarantine().count()), (1, 256));
+}
+
+/// A Sparkplug message of edge `e`: its metrics are (name, value, ms).
+fn sparkplug(kind: &str, seq: Option<u64>, metrics: &[(&str, f64, i64)]) -> Packet {
+    use prost::Message;
+    use tramuntana::ingest::decode::sparkplug_wire::{Metric, Payload, Sent};
+    let metric = |&(name, value, at): &(&str, f64, i64)| Metric {
+        name: Some(name.into()),
+        timestamp: Some(at as u64),
+        datatype: Some(if name == "bdSeq" { 4 } else { 10 }),
+        value: Some(if name == "bdSeq" { Sent::Long(value as u64) } else { Sent::Double(value) }),
+        ..Metric::default()
+    };
+    let payload = Payload { timestamp: Some(T0 as u64), metrics: metrics.iter().map(metric).collect(), seq, uuid: None };
+    Packet { topic: format!("spBv1.0/g/{kind}/e"), payload: payload.encode_to_vec().into(), retain: false }
+}
+
+#[test]
+fn sparkplug_deaths_silence_gaps_cast_doubt_and_births_lift_both() {
+    let text = "format = 1\n[site]\nid = \"hall\"\nname = \"Hall\"\ntime_zone = \"UTC\"\n[bus]\nclock = \"host\"\n[[source]]\nfilter = \"spBv1.0/#\"\nformat = \"sparkplug\"\n[[source.value]]\nkey = \"p\"\nunit = \"kW\"\npath = \"{edge}/p\"\n";
+    let mut hall = SiteIngest::new(&SiteFile::parse(Path::new("s"), text).unwrap(), Classes::default(), Catalogue::new());
+    let tally = Tally::new();
+    let birth = sparkplug("NBIRTH", Some(0), &[("bdSeq", 3.0, T0), ("p", 5.0, T0 - 60_000)]);
+    let t = take(&mut hall, &tally, std::slice::from_ref(&birth));
+    let id = t.readings[0].point;
+    let quality = |hall: &SiteIngest| hall.latest(id).unwrap().quality;
+    let t = take(&mut hall, &tally, &[sparkplug("NDATA", Some(2), &[("p", 6.0, T0 - 50_000)])]);
+    assert_eq!((quality(&hall), t.outgoing[0].topic.as_str()), (Quality::DISTRUSTED, "spBv1.0/g/NCMD/e"));
+    // The rebirth repeats a value with its old timestamp: it is current all the same.
+    take(&mut hall, &tally, std::slice::from_ref(&birth));
+    assert_eq!((quality(&hall), hall.latest(id).unwrap().value), (Quality::GOOD, 5.0));
+    let t = take(&mut hall, &tally, &[sparkplug("NDEATH", None, &[("bdSeq", 3.0, T0)])]);
+    assert!(quality(&hall) == Quality::NO_VALUE && t.readings[0].value.is_nan() && t.readings[0].at == Timestamp(T0));
+    take(&mut hall, &tally, std::slice::from_ref(&birth));
+    assert_eq!((quality(&hall), hall.latest(id).unwrap().value), (Quality::GOOD, 5.0));
+    // Another session's death: neither believed nor ignored.
+    let t = take(&mut hall, &tally, &[sparkplug("NDEATH", None, &[("bdSeq", 2.0, T0)])]);
+    assert_eq!((quality(&hall), t.outgoing.len(), t.readings.len()), (Quality::DISTRUSTED, 1, 0));
+    // History is stored and never becomes the newest value.
+    let mut old = sparkplug("NBIRTH", Some(0), &[("bdSeq", 3.0, T0), ("p", 7.0, T0)]);
+    take(&mut hall, &tally, std::slice::from_ref(&old));
+    let wire = <tramuntana::ingest::decode::sparkplug_wire::Payload as prost::Message>::decode(&old.payload[..]).unwrap();
+    let mut wire = wire;
+    wire.seq = Some(1);
+    wire.metrics[1].is_historical = Some(true);
+    wire.metrics[1].timestamp = Some(T0 as u64 + 10);
+    old.topic = "spBv1.0/g/NDATA/e".into();
+    old.payload = prost::Message::encode_to_vec(&wire).into();
+    let t = take(&mut hall, &tally, &[old]);
+    assert_eq!((t.readings[0].quality, hall.latest(id).unwrap().at), (Quality::HISTORICAL, Timestamp(T0)));
 }
 
 /// A broker on a free loopback port, in this process.
@@ -283,7 +497,7 @@ fn the_link_delivers_in_order_publishes_what_is_ours_and_names_what_is_wrong() {
         while got.len() < 3000 {
             let delivery = tokio::time::timeout(limit, inbox.recv()).await.unwrap().unwrap();
             got.extend(delivery.packets.into_iter().map(|p| p.payload));
-            delivery.receipt.acknowledge().await;
+            delivery.receipt.acknowledge();
         }
         assert!(got.iter().enumerate().all(|(i, p)| *p == out(i as i64).payload), "in order, each once");
         drop(inbox);
@@ -328,6 +542,26 @@ fn pace() {
     let begin = std::time::Instant::now();
     let taken: u64 = steps.iter().map(|p| take(&mut hall, &tally, p).values).sum();
     println!("values: {taken}, {} ns each", begin.elapsed().as_nanos() as u64 / taken);
+    let mut dc = json_hall("ignore", 50_000);
+    let steps: Vec<Vec<Packet>> = (0..300i64)
+        .map(|s| {
+            (0..1000i64)
+                .map(|n| {
+                    let ts = (T0 + s * 1000) * 1_000_000 + n;
+                    let json = format!(
+                        r#"{{"ts":{ts},"node":"n{n:03}","watts":{}.{:02},"inlet_c":22.35,"gpu_util":{},"fan_rpm":4100,"seq":{s}}}"#,
+                        300 + s,
+                        n % 100,
+                        n % 100
+                    );
+                    packet(&format!("dc/h1/r{:02}/n{n:03}/telemetry", n / 20), &json)
+                })
+                .collect()
+        })
+        .collect();
+    let begin = std::time::Instant::now();
+    let taken: u64 = steps.iter().map(|p| dc.take(p, Timestamp(T0 + 300_000), &tally).messages).sum();
+    println!("plain JSON: {taken} messages, {} ns each", begin.elapsed().as_nanos() as u64 / taken);
     let begin = std::time::Instant::now();
     (0..100).for_each(|_| assert!(!take(&mut hall, &tally, &known).catalogue_changed));
     println!("known metadata: {} ns each", begin.elapsed().as_nanos() / 100_000);
@@ -376,7 +610,7 @@ fn link_pace() {
                 };
                 got += d.packets.len();
                 batches += 1;
-                d.receipt.acknowledge().await;
+                d.receipt.acknowledge();
             }
         }
         let s = begin.elapsed().as_secs_f64();
