@@ -572,6 +572,16 @@ impl Backend for ServiceBackend {
             if let Some(c) = core.ingest.clock() {
                 add("tramuntana_site_clock_seconds", "The site's clock, seconds since the epoch.", site(), c.0 as f64 / 1e3);
             }
+            let load = |n: &std::sync::atomic::AtomicU64| n.load(std::sync::atomic::Ordering::Relaxed) as f64;
+            add("tramuntana_deliveries_waiting", "Batches that wait for the site's task, at most 2.", site(), load(&s.queued));
+            add("tramuntana_delivery_messages", "Messages of the batch taken last, at most 4096.", site(), load(&s.batch));
+            add(
+                "tramuntana_outbox_bytes",
+                "Bytes that wait for the broker to read, at most 4 MiB.",
+                site(),
+                s.publisher.waiting_bytes() as f64,
+            );
+            add("tramuntana_store_refusing", "1 while the store takes nothing.", site(), f64::from(u8::from(!s.trouble().is_empty())));
             let mut labels = site();
             labels.push(("mode", core.brain.controller.mode().name().to_owned()));
             add("tramuntana_mode", "1 for the mode that the site is in.", labels, 1.0);
@@ -592,6 +602,13 @@ impl Backend for ServiceBackend {
         }
         let stats = self.store.stats();
         add("tramuntana_store_hot_bytes", "Bytes of hot rows, records and log on disk.", Vec::new(), stats.hot_bytes as f64);
+        add(
+            "tramuntana_store_head_rows",
+            "Readings in memory until their next flush, at most 1,048,576 and a batch.",
+            Vec::new(),
+            stats.head_rows as f64,
+        );
+        add("tramuntana_store_free_bytes", "Bytes that the store's file system has left.", Vec::new(), stats.free_bytes as f64);
         add("tramuntana_store_sealed_bytes", "Bytes of sealed days on disk.", Vec::new(), stats.sealed_bytes as f64);
         out
     }

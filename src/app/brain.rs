@@ -213,6 +213,7 @@ impl Brain {
                 p10_kw: ahead.iter().map(|a| a.p10).collect(),
                 p50_kw: ahead.iter().map(|a| a.p50).collect(),
                 p90_kw: ahead.iter().map(|a| a.p90).collect(),
+                ramp_kw: self.loads.get(&l.load).map_or(f64::NAN, |s| steepest(s, crate::control::view::RAMP)),
                 model: f.model.clone(),
                 fallback: f.fallback.clone(),
             };
@@ -292,6 +293,20 @@ impl Brain {
             })
             .collect()
     }
+}
+
+/// The newest load and the steepest rise within `within` that the series has seen.
+fn steepest(series: &Series, within: Span) -> f64 {
+    let n = (within.0 / series.step.0.max(1)).max(1) as usize;
+    let v = &series.values;
+    let Some(now) = v.iter().rev().find(|v| v.is_finite()) else { return f64::NAN };
+    let mut rises: Vec<f64> = (0..v.len().saturating_sub(n))
+        .map(|i| v[i + 1..=i + n].iter().copied().fold(f64::NAN, f64::max) - v[i])
+        .filter(|r| r.is_finite())
+        .collect();
+    rises.sort_by(f64::total_cmp);
+    let q = rises.get(((rises.len() as f64 * 0.99) as usize).min(rises.len().saturating_sub(1))).copied().unwrap_or(0.0).max(0.0);
+    (now + q).min(v.iter().copied().fold(f64::NAN, f64::max).max(*now))
 }
 
 fn identified_row(row: &Row, tick: Span, view: &View) -> crate::plant::identified::Row {

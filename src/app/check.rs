@@ -28,6 +28,9 @@ pub fn run(args: CheckArgs) -> Result<(), String> {
         for s in &f.sources {
             println!("  source {} ({}): {} declared values", s.filter, s.format.name(), s.values.len());
         }
+        if let Err(e) = crate::ingest::check_sources(f) {
+            faults.push(e);
+        }
         if let Err(e) = super::service::load_classes(site) {
             faults.push(e);
         }
@@ -35,14 +38,13 @@ pub fn run(args: CheckArgs) -> Result<(), String> {
             faults.push(e);
         }
     }
-    let password = config.password().map_err(|e| e.to_string())?;
     if !args.offline {
         let mut urls: Vec<String> = config.sites.iter().map(|s| config.broker_of(&s.file, args.broker.is_some())).collect();
         urls.sort();
         urls.dedup();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
         for url in urls {
-            let settings = super::service::link_options(&config, &url, "check", Vec::new(), password.as_deref())?;
+            let settings = super::service::link_options(&config, &url, "check", Vec::new())?;
             match runtime.block_on(mqtt::check_connection(&settings, BROKER_TIMEOUT)) {
                 Ok(()) => println!("broker {}: reached", settings.broker),
                 Err(e) => faults.push(e.to_string()),

@@ -22,6 +22,8 @@ enum Command {
     Check(CheckArgs),
     /// Publish a recorded DSX exchange (CSV: offset,topic,payload) to a broker
     Replay(ReplayArgs),
+    /// Import, export, inspect, verify or compact a data directory that no service has open
+    Store(StoreArgs),
     /// Identify the plant models of the shipped sites from simulated telemetry and write them under models/
     Identify(IdentifyArgs),
     /// Train the load forecast models of the shipped sites and write them under models/
@@ -122,6 +124,89 @@ pub struct ReplayArgs {
     pub user: Option<String>,
 }
 
+/// Arguments of `store`.
+#[derive(Clone, Debug, Args)]
+pub struct StoreArgs {
+    /// The data directory
+    #[arg(long, value_name = "DIR", default_value = "./tramuntana-data", global = true)]
+    pub data_dir: PathBuf,
+    #[command(subcommand)]
+    pub command: StoreCommand,
+}
+
+/// What `store` does.
+#[derive(Clone, Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Take in CSV (header: at_ms or time, point, value[, unit, quality]), Parquet with the same columns, or line protocol
+    Import(StoreImport),
+    /// Write readings, or steps of them, as CSV or Parquet
+    Export(StoreExport),
+    /// List sites, days, rows and bytes
+    Inspect {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read everything through; fails where something is damaged
+    Verify {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Seal finished days, merge late readings into sealed ones, give back space
+    Compact {
+        /// Only days before this one; all where absent
+        #[arg(long, value_name = "DAY")]
+        before: Option<String>,
+    },
+}
+
+/// Arguments of `store import`.
+#[derive(Clone, Debug, Args)]
+pub struct StoreImport {
+    /// The site that the readings belong to
+    #[arg(long)]
+    pub site: String,
+    /// Files that end in .csv, .parquet or .lp (line protocol, ns)
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+}
+
+/// Arguments of `store export`.
+#[derive(Clone, Debug, Args)]
+pub struct StoreExport {
+    /// The site
+    #[arg(long)]
+    pub site: String,
+    /// A point's path; repeat for several. All points where nothing is chosen
+    #[arg(long = "point", value_name = "PATH")]
+    pub points: Vec<String>,
+    /// Points of a role of the site file; repeat for several
+    #[arg(long = "role", value_name = "NAME", requires = "config")]
+    pub roles: Vec<String>,
+    /// The configuration whose site file says what a role means
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Points of objects of this type (CDU, Rack, PowerMeter, …)
+    #[arg(long, value_name = "TYPE")]
+    pub object_type: Option<String>,
+    /// Points of this type (LiquidTemperature, RackPower, …)
+    #[arg(long, value_name = "TYPE")]
+    pub point_type: Option<String>,
+    /// First instant
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<String>,
+    /// The instant to end before
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<String>,
+    /// Means, extremes and counts over steps of this length (1min, 5min, 1h, …) instead of every reading
+    #[arg(long, value_name = "SPAN")]
+    pub step: Option<String>,
+    /// A file that ends in .csv or .parquet; `-` = CSV on the standard output
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    pub out: PathBuf,
+}
+
 /// Arguments of `identify` and `train`.
 #[derive(Clone, Debug, Args)]
 pub struct IdentifyArgs {
@@ -132,7 +217,7 @@ pub struct IdentifyArgs {
     #[arg(long, value_name = "DIR", default_value = "models")]
     pub out: PathBuf,
     /// First seed of the simulated telemetry; the demo's own seeds begin at 1, these must not be among them
-    #[arg(long, default_value_t = 9001)]
+    #[arg(long, default_value_t = crate::sim::excite::SHIPPED_SEED)]
     pub seed: u64,
 }
 
@@ -145,6 +230,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => super::service::run(args),
         Command::Check(args) => super::check::run(args),
         Command::Replay(args) => super::replay::run(args),
+        Command::Store(args) => super::store_cli::run(args),
         Command::Identify(args) => super::train::identify(args),
         Command::Train(args) => super::train::train(args),
     };

@@ -4,8 +4,11 @@
 //! file itself, only the name of the environment variable or of the file that holds it.
 
 use super::influx::InfluxSettings;
+use crate::ingest::mqtt::{BrokerAddress, MqttVersion};
 use crate::site::{SiteFile, SiteFileError};
+use crate::store::Keep;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The version of the format that this program reads.
@@ -24,7 +27,7 @@ pub enum ConfigError {
     Site(#[from] SiteFileError),
 }
 
-/// Who we are to the brokers.
+/// Who we are to the brokers, and how we speak to them.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Mqtt {
@@ -35,6 +38,65 @@ pub struct Mqtt {
     pub password_file: Option<PathBuf>,
     /// MQTT client identifier's prefix; the site's id follows it.
     pub client_id: Option<String>,
+    /// `"3.1.1"` or `"5"`.
+    pub version: Option<MqttVersion>,
+    /// For `mqtts://`, PEM: the authority that signed the broker's certificate (absent = the system's), and for mutual TLS
+    /// our certificate and its key.
+    pub ca: Option<PathBuf>,
+    pub cert: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+    /// Subscribe as a member of this group (`$share/<group>/…`): several processes share one stream.
+    pub shared_group: Option<String>,
+    /// Highest quality of service to subscribe at: 1 (default), or 0 where loss does not matter.
+    pub qos: Option<u8>,
+    /// The same keys for one broker, by `host:port`; what is not given there is taken from above.
+    pub broker: BTreeMap<String, Mqtt>,
+}
+
+impl Mqtt {
+    /// The settings of one broker.
+    pub fn of(&self, address: &BrokerAddress) -> Mqtt {
+        let own = self.broker.get(&format!("{}:{}", address.host, address.port)).cloned().unwrap_or_default();
+        // A password belongs to its user, a key to its certificate: they are taken together.
+        let whole = self.clone();
+        let login = if own.user.is_some() || own.password_env.is_some() || own.password_file.is_some() { &own } else { &whole };
+        let identity = if own.cert.is_some() { &own } else { &whole };
+        Mqtt {
+            user: login.user.clone(),
+            password_env: login.password_env.clone(),
+            password_file: login.password_file.clone(),
+            cert: identity.cert.clone(),
+            key: identity.key.clone(),
+            client_id: own.client_id.or(whole.client_id.clone()),
+            version: own.version.or(whole.version),
+            ca: own.ca.or(whole.ca.clone()),
+            shared_group: own.shared_group.or(whole.shared_group.clone()),
+            qos: own.qos.or(whole.qos),
+            broker: BTreeMap::new(),
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.password_env.is_some() && self.password_file.is_some() {
+            return Err("give `password_env` or `password_file`, not both".into());
+        }
+        if self.cert.is_some() != self.key.is_some() {
+            return Err("`cert` and `key` belong together: the certificate that the broker asks for, and its private key".into());
+        }
+        if self.qos.is_some_and(|q| q > 1) {
+            return Err("qos is 0 or 1: what comes twice is stored once, so that 2 would only cost".into());
+        }
+        if self.shared_group.as_ref().is_some_and(|g| g.is_empty() || g.contains(['/', '+', '#'])) {
+            return Err("shared_group is one word without `/`, `+`, `#`".into());
+        }
+        for (name, own) in &self.broker {
+            if !own.broker.is_empty() || !name.contains(':') {
+                return Err(format!("broker.{name:?}: write [mqtt.broker.\"host:port\"] and the same keys as in [mqtt] below it"));
+            }
+            own.check().map_err(|why| format!("broker.{name:?}: {why}"))?;
+        }
+        Ok(())
+    }
 }
 
 /// How long readings are kept where.
@@ -43,13 +105,37 @@ pub struct Mqtt {
 pub struct StoreSettings {
     /// Days kept in the hot store before a day is sealed into Parquet.
     pub hot_days: u32,
-    /// Readings older than this are refused on arrival, days.
-    pub retention_days: u32,
+    /// Days that every reading is kept.
+    pub raw_days: u32,
+    /// Days that 1 min and 5 min means are kept.
+    pub minute_days: u32,
+    /// Days that 1 h means are kept.
+    pub hour_days: u32,
+    /// Days that every reading of the meters behind the KPIs (`[[meter]]` of a site file) is kept.
+    pub meter_days: u32,
 }
 
 impl Default for StoreSettings {
     fn default() -> StoreSettings {
-        StoreSettings { hot_days: 3, retention_days: 3650 }
+        let k = Keep::default();
+        StoreSettings { hot_days: 3, raw_days: k.raw_days, minute_days: k.minute_days, hour_days: k.hour_days, meter_days: k.meter_days }
+    }
+}
+
+impl StoreSettings {
+    pub fn keep(&self) -> Keep {
+        let StoreSettings { raw_days, minute_days, hour_days, meter_days, .. } = *self;
+        Keep { raw_days, minute_days, hour_days, meter_days }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.raw_days <= self.hot_days {
+            return Err(format!("raw_days = {} must be above hot_days = {}", self.raw_days, self.hot_days));
+        }
+        if self.raw_days > self.minute_days || self.minute_days > self.hour_days {
+            return Err("coarser rows live longer: raw_days <= minute_days <= hour_days".into());
+        }
+        Ok(())
     }
 }
 
@@ -66,7 +152,11 @@ struct Raw {
     listen: String,
     #[serde(default)]
     models_dir: Option<PathBuf>,
+    #[serde(default)]
     sites: Vec<PathBuf>,
+    /// Whole site files written into the configuration.
+    #[serde(default)]
+    inline: Vec<toml::Table>,
     #[serde(default)]
     store: StoreSettings,
     #[serde(default)]
@@ -127,6 +217,13 @@ impl Config {
             why: e.message().to_owned(),
         })?;
         let base = path.parent().unwrap_or(Path::new(".")).to_owned();
+        let named = raw.sites.iter().map(|p| {
+            let p = base.join(p);
+            Ok(ConfiguredSite { file: SiteFile::load(&p)?, dir: p.parent().unwrap_or(&base).to_owned() })
+        });
+        let inline =
+            raw.inline.iter().map(|table| Ok(ConfiguredSite { file: SiteFile::parse(path, &table.to_string())?, dir: base.clone() }));
+        let sites = named.chain(inline).collect::<Result<_, SiteFileError>>()?;
         let config = Config {
             path: path.clone(),
             broker: overrides.broker.clone().unwrap_or(raw.broker),
@@ -134,14 +231,7 @@ impl Config {
             data_dir: overrides.data_dir.clone().unwrap_or(raw.data_dir),
             listen: overrides.listen.clone().unwrap_or(raw.listen),
             models_dir: raw.models_dir.map_or_else(|| default_models_dir(&base), |m| base.join(m)),
-            sites: raw
-                .sites
-                .iter()
-                .map(|p| {
-                    let p = base.join(p);
-                    Ok(ConfiguredSite { file: SiteFile::load(&p)?, dir: p.parent().unwrap_or(&base).to_owned() })
-                })
-                .collect::<Result<_, SiteFileError>>()?,
+            sites,
             store: raw.store,
             influx: raw.influx,
         };
@@ -154,19 +244,21 @@ impl Config {
             return Err((format!("format = {format}"), format!("this program reads format {FORMAT}")));
         }
         if self.sites.is_empty() {
-            return Err(("sites".into(), "names no site; give at least one site file, e.g. sites = [\"bsc-hq/site.toml\"]".into()));
+            return Err((
+                "sites".into(),
+                "names no site; give at least one site file (or an [[inline]] one), e.g. sites = [\"bsc-hq/site.toml\"]".into(),
+            ));
         }
         for (i, site) in self.sites.iter().enumerate() {
             if self.sites[..i].iter().any(|s| s.file.site.id == site.file.site.id) {
                 return Err((format!("site {:?}", site.file.site.id), "is there twice; give each site its own id".into()));
             }
         }
-        if self.mqtt.password_env.is_some() && self.mqtt.password_file.is_some() {
-            return Err(("mqtt".into(), "give `password_env` or `password_file`, not both".into()));
-        }
         if let Some(influx) = &self.influx {
             influx.check()?;
         }
+        self.mqtt.check().map_err(|why| ("mqtt".into(), why))?;
+        self.store.check().map_err(|why| ("store".into(), why))?;
         self.listen_addr().map(|_| ()).map_err(|why| ("listen".into(), why))
     }
 
@@ -180,21 +272,26 @@ impl Config {
         if overridden { self.broker.clone() } else { site.bus.broker.clone().unwrap_or_else(|| self.broker.clone()) }
     }
 
-    /// The password for the brokers, from where the file says it is.
-    pub fn password(&self) -> Result<Option<String>, ConfigError> {
+    /// The password of a broker's settings, from where the file says it is.
+    pub fn password_of(&self, mqtt: &Mqtt) -> Result<Option<String>, ConfigError> {
         let fail = |what: String, why: String| ConfigError::Meaning { path: self.path.clone(), what, why };
-        if let Some(name) = &self.mqtt.password_env {
+        if let Some(name) = &mqtt.password_env {
             return std::env::var(name)
                 .map(Some)
                 .map_err(|e| fail(format!("mqtt.password_env = {name:?}"), format!("{e}; export that variable before the start")));
         }
-        if let Some(file) = &self.mqtt.password_file {
-            let file = self.path.parent().unwrap_or(Path::new(".")).join(file);
+        if let Some(file) = &mqtt.password_file {
+            let file = self.beside(file);
             let text = std::fs::read_to_string(&file)
                 .map_err(|e| fail(format!("mqtt.password_file = {:?}", file.display().to_string()), format!("cannot be read: {e}")))?;
             return Ok(Some(text.lines().next().unwrap_or("").to_owned()));
         }
         Ok(None)
+    }
+
+    /// A path of the file, relative to it.
+    pub fn beside(&self, path: &Path) -> PathBuf {
+        self.path.parent().unwrap_or(Path::new(".")).join(path)
     }
 }
 

@@ -19,6 +19,7 @@ pub mod log;
 pub mod replay;
 pub mod service;
 pub mod site_task;
+mod store_cli;
 pub mod train;
 mod views;
 pub mod wire_client;

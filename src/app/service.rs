@@ -7,16 +7,16 @@
 use super::backend::ServiceBackend;
 use super::brain::Brain;
 use super::cli::ServeArgs;
-use super::config::{Config, ConfiguredSite, Overrides};
+use super::config::{Config, ConfiguredSite, Overrides, StoreSettings};
 use super::influx::Influx;
 use super::site_task::{self, Core, SiteShared, host_now};
 use crate::event::Tally;
 use crate::forecast::Forecaster;
 use crate::ingest::SiteIngest;
-use crate::ingest::mqtt::{BrokerAddress, LinkOptions, MqttLink};
+use crate::ingest::mqtt::{BrokerAddress, LinkOptions, MqttLink, TlsFiles};
 use crate::plant::identified::{self, IdentifiedModel};
 use crate::site::Classes;
-use crate::store::{Embedded, Store};
+use crate::store::{Embedded, Expired, Store, StoreError};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex};
@@ -26,8 +26,12 @@ use tokio::task::JoinHandle;
 
 /// Deliveries that may wait for a site's task: the batch grows in the link meanwhile.
 const DELIVERIES: usize = 2;
-/// How often finished days are looked for.
+/// How long readings that no acknowledgement waits for may stay unsynced; in lock-step each sync holds the plant up.
+const SYNC_AFTER: Duration = Duration::from_millis(50);
+const SYNC_LOCK_STEP: Duration = Duration::from_secs(2);
+/// How often finished days are looked for, and how soon after the start.
 const SEAL_EVERY: Duration = Duration::from_secs(900);
+const SEAL_FIRST: Duration = Duration::from_secs(60);
 
 /// The models of a site, and what was wrong with those that are not there.
 #[derive(Default)]
@@ -72,16 +76,23 @@ pub fn targets(site: &ConfiguredSite) -> Vec<String> {
 }
 
 /// How to reach a broker as a site.
-pub fn link_options(config: &Config, url: &str, site: &str, filters: Vec<String>, password: Option<&str>) -> Result<LinkOptions, String> {
+pub fn link_options(config: &Config, url: &str, site: &str, filters: Vec<String>) -> Result<LinkOptions, String> {
     let mut broker = BrokerAddress::parse(url).map_err(|e| e.to_string())?;
+    let mqtt = config.mqtt.of(&broker);
     if broker.user.is_none() {
-        broker.user = config.mqtt.user.clone();
+        broker.user = mqtt.user.clone();
     }
     if broker.password.is_none() {
-        broker.password = password.map(str::to_owned);
+        broker.password = config.password_of(&mqtt).map_err(|e| e.to_string())?;
     }
-    let client = config.mqtt.client_id.as_deref().unwrap_or("tramuntana");
-    Ok(LinkOptions::new(broker, format!("{client}-{site}"), filters))
+    let client = mqtt.client_id.as_deref().unwrap_or("tramuntana");
+    let mut options = LinkOptions::new(broker, format!("{client}-{site}"), filters);
+    let file = |p: &Option<std::path::PathBuf>| p.as_deref().map(|p| config.beside(p));
+    options.version = mqtt.version.unwrap_or_default();
+    options.tls = TlsFiles { ca: file(&mqtt.ca), cert: file(&mqtt.cert), key: file(&mqtt.key) };
+    options.shared_group = mqtt.shared_group;
+    options.at_least_once = mqtt.qos != Some(0);
+    Ok(options)
 }
 
 /// A running service.
@@ -100,8 +111,8 @@ pub struct Service {
 pub struct StartOptions {
     /// `--broker` was given: it counts for all sites.
     pub broker_overridden: bool,
-    /// Ask the brokers to forget us afterwards (the demo).
-    pub clean_session: bool,
+    /// Simulated plants wait for each of our answers, on a broker that forgets us afterwards (the demo).
+    pub lock_step: bool,
 }
 
 impl Service {
@@ -110,18 +121,21 @@ impl Service {
         let store: Arc<dyn Store> = Arc::new(Embedded::open(&config.data_dir).map_err(|e| e.to_string())?);
         let tally = Arc::new(Tally::new());
         let influx = Influx::start(config, &store, &tally)?;
-        let password = config.password().map_err(|e| e.to_string())?;
         let (stop, stopped) = watch::channel(false);
         let (changes, _) = watch::channel(0_u64);
         let mut sites = Vec::new();
         let mut tasks = Vec::new();
         for configured in &config.sites {
             let site = Arc::new(configured.file.clone());
+            crate::ingest::check_sources(&site)?;
             let url = config.broker_of(&site, options.broker_overridden);
-            let mut link = link_options(config, &url, &site.site.id, site.filters(), password.as_deref())?;
-            link.clean_session = options.clean_session;
-            // The embedded broker would raise every value to QoS 1 and wait for acknowledgements.
-            link.at_least_once = !options.clean_session;
+            let mut link = link_options(config, &url, &site.site.id, site.filters())?;
+            if options.lock_step {
+                link.clean_session = true;
+                // The embedded broker would raise every value to QoS 1 and wait for acknowledgements.
+                link.at_least_once = false;
+                link.gather = Duration::ZERO;
+            }
             let shown = link.broker.to_string();
             let catalogue = store.catalogue(&site.site.id).map_err(|e| e.to_string())?;
             let models = load_models(config, configured);
@@ -144,14 +158,18 @@ impl Service {
                 changes: changes.clone(),
                 readings_in: AtomicU64::new(0),
                 readings_refused: AtomicU64::new(0),
+                readings_synced: AtomicU64::new(0),
+                sync_after: if options.lock_step { SYNC_LOCK_STEP } else { SYNC_AFTER },
                 clock_moved: AtomicI64::new(0),
+                queued: AtomicU64::new(0),
+                batch: AtomicU64::new(0),
                 store_trouble: Mutex::new(String::new()),
             });
             tasks.push(tokio::spawn(mqtt.run(host_now)));
             tasks.push(tokio::spawn(site_task::run(Arc::clone(&shared), rx, stopped.clone())));
             sites.push(shared);
         }
-        tasks.push(tokio::spawn(seal_days(sites.clone(), Arc::clone(&store), config.store.hot_days, stopped.clone())));
+        tasks.push(tokio::spawn(keep_days(sites.clone(), Arc::clone(&store), config.store.clone(), stopped.clone())));
         let backend = Arc::new(ServiceBackend::new(sites.clone(), Arc::clone(&store), influx.clone(), tally, changes));
         let addr = listener.local_addr().map_err(|e| e.to_string())?;
         tasks.push(serve_http(listener, Arc::clone(&backend), stopped)?);
@@ -194,23 +212,41 @@ fn serve_http(
     }))
 }
 
-/// Seals days that lie `hot_days` behind a site's clock.
-async fn seal_days(sites: Vec<Arc<SiteShared>>, store: Arc<dyn Store>, hot_days: u32, mut stop: watch::Receiver<bool>) {
+/// Seals the days that lie `hot_days` behind a site's clock, and drops what is older than it is kept.
+async fn keep_days(sites: Vec<Arc<SiteShared>>, store: Arc<dyn Store>, settings: StoreSettings, mut stop: watch::Receiver<bool>) {
+    let mut pause = SEAL_FIRST;
     loop {
         tokio::select! {
-            () = tokio::time::sleep(SEAL_EVERY) => {}
+            () = tokio::time::sleep(pause) => pause = SEAL_EVERY,
             _ = stop.changed() => return,
         }
         for site in &sites {
             let Some(clock) = site.core().ingest.clock() else { continue };
-            let day = (clock.day_start() - crate::time::Span::hours(24 * (i64::from(hot_days) + 1))).day();
-            let store = Arc::clone(&store);
-            let id = site.id().to_owned();
-            let sealed = tokio::task::spawn_blocking(move || store.seal(&id, &day).map(|n| (day, n)).map_err(|e| e.to_string())).await;
-            match sealed {
-                Ok(Ok((day, n))) if n > 0 => tracing::info!(site = site.id(), "sealed {day}: {n} readings"),
+            let meters = site.meter_points();
+            let (store, id, settings) = (Arc::clone(&store), site.id().to_owned(), settings.clone());
+            let done = tokio::task::spawn_blocking(move || {
+                let before = clock.day_start() - crate::time::Span::hours(24 * i64::from(settings.hot_days));
+                let sealed = store.seal_before(&id, before)?;
+                Ok::<_, StoreError>((sealed, store.expire(&id, clock, &settings.keep(), &meters)?))
+            });
+            match done.await {
+                Ok(Ok((sealed, expired))) => {
+                    for (day, n) in sealed {
+                        tracing::info!(site = site.id(), "sealed {day}: {n} readings");
+                    }
+                    if expired != Expired::default() {
+                        tracing::info!(
+                            site = site.id(),
+                            "retention: {} days of readings, {} of minutes, {} of hours, {} of meters dropped",
+                            expired.raw,
+                            expired.minute,
+                            expired.hour,
+                            expired.meter
+                        );
+                    }
+                }
                 Ok(Err(e)) => tracing::error!(site = site.id(), "not sealed: {e}"),
-                _ => {}
+                Err(e) => tracing::error!(site = site.id(), "not sealed: {e}"),
             }
         }
     }
@@ -251,7 +287,7 @@ pub fn run(args: ServeArgs) -> Result<(), String> {
     let overrides = Overrides { broker: args.broker.clone(), data_dir: args.data_dir, listen: args.listen };
     let config = Config::load(&args.config, &overrides).map_err(|e| e.to_string())?;
     let listener = listen(config.listen_addr()?)?;
-    let options = StartOptions { broker_overridden: args.broker.is_some(), clean_session: false };
+    let options = StartOptions { broker_overridden: args.broker.is_some(), lock_step: false };
     runtime()?.block_on(async {
         let service = Service::start(&config, listener, &options).await?;
         println!("tramuntana {}: page and API on http://{}", env!("CARGO_PKG_VERSION"), service.addr);

@@ -1,29 +1,32 @@
 //! One site's task: MQTT deliveries in, readings to the store, beats to the brain, requests and echoes out.
 //!
 //! ```text
-//! delivery -> take (decode, gate) -> store -> acknowledge -> beat -> requests, then the echo of the heartbeat
+//! delivery -> take (decode, gate) -> store -> sync -> acknowledge -> beat -> requests, then the echo of the heartbeat
 //! ```
 //!
-//! Invariants: nothing is acknowledged before the store has it; while the store refuses, nothing more is read and the
-//! broker's flow control does the rest; requests go out before the echo that covers them, on one connection; each site
+//! Invariants: nothing is acknowledged, and nothing counted as stored, before it is on the disk (what needs no
+//! acknowledgement is synced with what comes within [`SiteShared::sync_after`]); while the store refuses, nothing more is
+//! read and the broker's flow control does the rest; requests go out before the echo that covers them, on one connection; each site
 //! has its own task, link, clock and mode, so that one being unreachable leaves the other at work.
 
 use super::brain::Brain;
 use super::influx::Mirror;
 use crate::control::Request;
-use crate::event::{READINGS_DUPLICATE, READINGS_STORED, RECONNECTS, Tally};
+use crate::event::{READINGS_DUPLICATE, READINGS_STORED, RECONNECTS, REFUSED, Tally};
 use crate::ingest::mqtt::{Delivery, LinkState, Publisher, Receipt};
 use crate::ingest::publish;
 use crate::ingest::{SiteIngest, Taken};
+use crate::reading::PointId;
 use crate::site::{ClockSource, SiteFile};
-use crate::store::Store;
+use crate::store::{Appended, Store, StoreError};
 use crate::time::{Span, Timestamp};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
-/// Our own heartbeat's period (WIRE.md §1), on the host's clock; unsynced readings reach the disk at the same pace.
+/// Our own heartbeat's period (WIRE.md §1), on the host's clock.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// Pause before a refused append is tried again.
 const STORE_RETRY: Duration = Duration::from_secs(2);
@@ -55,6 +58,13 @@ pub struct SiteShared {
     pub changes: watch::Sender<u64>,
     pub readings_in: AtomicU64,
     pub readings_refused: AtomicU64,
+    /// How many of `readings_in` a sync has confirmed.
+    pub readings_synced: AtomicU64,
+    /// How long readings that no acknowledgement waits for may stay unsynced.
+    pub sync_after: Duration,
+    /// Deliveries that wait for the task, and the messages of the one it took last: how far it is behind.
+    pub queued: AtomicU64,
+    pub batch: AtomicU64,
     /// Host time when the site's clock last moved.
     pub clock_moved: AtomicI64,
     /// Why the store refuses, empty when it does not.
@@ -73,6 +83,33 @@ impl SiteShared {
     }
     pub fn trouble(&self) -> String {
         self.store_trouble.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    /// The points of the meters behind the KPIs.
+    pub fn meter_points(&self) -> BTreeSet<PointId> {
+        let core = self.core();
+        let catalogue = core.ingest.catalogue();
+        self.site.meters.iter().flat_map(|m| catalogue.select(&m.select).map(|p| p.id)).collect()
+    }
+
+    /// Readings that no sync has confirmed yet.
+    fn unsynced(&self) -> u64 {
+        self.readings_in.load(Ordering::Relaxed).saturating_sub(self.readings_synced.load(Ordering::Relaxed))
+    }
+
+    /// A sync has confirmed the first `mark` readings.
+    fn synced(&self, mark: u64) {
+        let before = self.readings_synced.fetch_max(mark, Ordering::Relaxed);
+        self.tally.add(READINGS_STORED, self.id(), mark.saturating_sub(before));
+    }
+
+    /// Says once what the store's trouble is.
+    fn say_trouble(&self, e: &StoreError) {
+        let text = e.to_string();
+        if self.trouble() != text {
+            tracing::error!(site = self.id(), "{text}; the broker keeps what is not acknowledged");
+            self.set_trouble(text);
+        }
     }
 
     fn set_trouble(&self, text: String) {
@@ -109,12 +146,36 @@ pub async fn run(shared: Arc<SiteShared>, mut deliveries: mpsc::Receiver<Deliver
     own.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut link = shared.link.clone();
     let mut was_up = false;
+    // When the readings that no acknowledgement waits for must be synced, and the sync that does it.
+    let due = tokio::time::sleep(Duration::ZERO);
+    tokio::pin!(due);
+    let mut waiting = false;
+    let mut syncing: Option<tokio::task::JoinHandle<(u64, Result<(), StoreError>)>> = None;
     loop {
+        if !waiting && syncing.is_none() && shared.unsynced() > 0 {
+            due.as_mut().reset(tokio::time::Instant::now() + shared.sync_after);
+            waiting = true;
+        }
         tokio::select! {
             biased;
             _ = stop.changed() => break,
+            () = &mut due, if waiting => {
+                waiting = false;
+                let (store, mark) = (Arc::clone(&shared.store), shared.readings_in.load(Ordering::Relaxed));
+                syncing = Some(tokio::task::spawn_blocking(move || (mark, store.sync())));
+            }
+            done = async { syncing.as_mut()?.await.ok() }, if syncing.is_some() => {
+                syncing = None;
+                match done {
+                    Some((mark, Ok(()))) => shared.synced(mark),
+                    Some((_, Err(e))) => shared.say_trouble(&e),
+                    None => {}
+                }
+            }
             delivery = deliveries.recv() => match delivery {
                 Some(delivery) => {
+                    shared.queued.store(deliveries.len() as u64, Ordering::Relaxed);
+                    shared.batch.store(delivery.packets.len() as u64, Ordering::Relaxed);
                     if !take(&shared, delivery, &mut stop).await {
                         break;
                     }
@@ -128,8 +189,9 @@ pub async fn run(shared: Arc<SiteShared>, mut deliveries: mpsc::Receiver<Deliver
             _ = own.tick() => heartbeat(&shared),
         }
     }
-    if let Err(e) = shared.store.sync() {
-        tracing::error!(site = shared.id(), "last sync: {e}");
+    match shared.store.sync() {
+        Ok(()) => shared.synced(shared.readings_in.load(Ordering::Relaxed)),
+        Err(e) => tracing::error!(site = shared.id(), "last sync: {e}"),
     }
 }
 
@@ -151,7 +213,7 @@ fn announce(shared: &SiteShared, state: &LinkState, was_up: &mut bool) {
     shared.changed();
 }
 
-/// Our own heartbeat, and the disk for what no acknowledgement waits for.
+/// Our own heartbeat.
 fn heartbeat(shared: &SiteShared) {
     let now = host_now();
     if shared.broker_up() {
@@ -163,17 +225,17 @@ fn heartbeat(shared: &SiteShared) {
             }
         }
     }
-    let synced = tokio::task::block_in_place(|| shared.store.sync());
-    if let Err(e) = synced {
-        tracing::error!(site = shared.id(), "{e}");
-    }
     shared.changed();
 }
 
 /// One delivery's whole way. False = stop.
 async fn take(shared: &SiteShared, delivery: Delivery, stop: &mut watch::Receiver<bool>) -> bool {
     let now = host_now();
-    let Delivery { packets, receipt } = delivery;
+    let Delivery { packets, receipt, refused } = delivery;
+    for (why, n) in refused {
+        shared.tally.add(REFUSED, &format!("mqtt/{why}"), n);
+        shared.readings_refused.fetch_add(n, Ordering::Relaxed);
+    }
     let (taken, catalogue) = {
         let mut core = shared.core();
         let before = core.ingest.clock();
@@ -184,11 +246,12 @@ async fn take(shared: &SiteShared, delivery: Delivery, stop: &mut watch::Receive
         let catalogue = taken.catalogue_changed.then(|| core.ingest.catalogue().clone());
         (taken, catalogue)
     };
+    drop(packets);
     shared.readings_refused.fetch_add(taken.refused, Ordering::Relaxed);
     if !keep(shared, &taken, catalogue.as_ref(), &receipt, stop).await {
         return false;
     }
-    receipt.acknowledge().await;
+    receipt.acknowledge();
     for out in &taken.outgoing {
         if let Err(e) = shared.publisher.send(out.clone()) {
             tracing::warn!(site = shared.id(), "{e}");
@@ -206,45 +269,26 @@ async fn keep(
     receipt: &Receipt,
     stop: &mut watch::Receiver<bool>,
 ) -> bool {
+    // Rows of an attempt that failed later (in its sync) are duplicates for the next one: each is counted once.
+    let (mut stored, mut duplicates) = (0, u64::MAX);
     loop {
-        let written = tokio::task::block_in_place(|| {
-            if let Some(c) = catalogue {
-                shared.store.put_catalogue(shared.id(), c)?;
-            }
-            let appended = shared.store.append(shared.id(), &taken.readings)?;
-            if let Some(mirror) = &shared.mirror {
-                if catalogue.is_some() {
-                    mirror.catalogue_changed(shared.id());
-                }
-                mirror.take(shared.id(), &taken.readings, appended.duplicates)?;
-                if !receipt.is_empty() {
-                    mirror.sync()?;
-                }
-            }
-            for job in &taken.jobs {
-                shared.store.put_record("job", shared.id(), job.start, &job.id, &serde_json::to_vec(job).unwrap_or_default())?;
-            }
-            // QoS 1 packets are acknowledged after this batch: it must be on the disk by then.
-            if !receipt.is_empty() {
-                shared.store.sync()?;
-            }
-            Ok::<_, crate::store::StoreError>(appended)
+        // QoS 1 packets are acknowledged after this batch: it must be on the disk by then.
+        let written = append(shared, taken, catalogue).and_then(|appended| {
+            stored = stored.max(appended.stored);
+            duplicates = duplicates.min(appended.duplicates);
+            if receipt.is_empty() { Ok(()) } else { tokio::task::block_in_place(|| sync(shared)) }
         });
         match written {
-            Ok(appended) => {
+            Ok(()) => {
                 shared.set_trouble(String::new());
-                shared.readings_in.fetch_add(appended.stored, Ordering::Relaxed);
-                shared.tally.add(READINGS_STORED, shared.id(), appended.stored);
-                shared.tally.add(READINGS_DUPLICATE, shared.id(), appended.duplicates);
+                let mark = shared.readings_in.fetch_add(stored, Ordering::Relaxed) + stored;
+                shared.tally.add(READINGS_DUPLICATE, shared.id(), duplicates);
+                if !receipt.is_empty() {
+                    shared.synced(mark);
+                }
                 return true;
             }
-            Err(e) => {
-                let text = e.to_string();
-                if shared.trouble() != text {
-                    tracing::error!(site = shared.id(), "{text}; the broker keeps what is not acknowledged");
-                    shared.set_trouble(text);
-                }
-            }
+            Err(e) => shared.say_trouble(&e),
         }
         shared.changed();
         tokio::select! {
@@ -252,6 +296,33 @@ async fn keep(
             _ = stop.changed() => return false,
         }
     }
+}
+
+/// Appends a batch: the log is in the operating system's hands afterwards, which takes microseconds.
+fn append(shared: &SiteShared, taken: &Taken, catalogue: Option<&crate::site::Catalogue>) -> Result<Appended, StoreError> {
+    if let Some(c) = catalogue {
+        shared.store.put_catalogue(shared.id(), c)?;
+    }
+    let appended = match taken.readings.as_slice() {
+        [] => Appended::default(),
+        readings => shared.store.append(shared.id(), readings)?,
+    };
+    if let Some(mirror) = &shared.mirror {
+        if catalogue.is_some() {
+            mirror.catalogue_changed(shared.id());
+        }
+        mirror.take(shared.id(), &taken.readings, appended.duplicates)?;
+    }
+    for job in &taken.jobs {
+        shared.store.put_record("job", shared.id(), job.start, &job.id, &serde_json::to_vec(job).unwrap_or_default())?;
+    }
+    Ok(appended)
+}
+
+/// Makes what was appended survive a loss of power, in the store and in the mirror's queue.
+fn sync(shared: &SiteShared) -> Result<(), StoreError> {
+    shared.store.sync()?;
+    shared.mirror.as_ref().map_or(Ok(()), |m| m.sync())
 }
 
 /// Takes the site's clock forward: requests first, then the echo of the newest heartbeat.

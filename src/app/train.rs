@@ -12,8 +12,6 @@ use crate::time::{Span, Timestamp};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Seeds of telemetry that an identification takes.
-const IDENTIFY_SEEDS: u64 = 3;
 /// Length of the load series that a forecast model is trained on.
 const TRAIN_SPAN: Span = Span::hours(24 * 28);
 /// Step of the load series.
@@ -29,7 +27,7 @@ fn load_site(dir: &Path) -> Result<(SiteFile, Arc<TwinSpec>), String> {
 pub fn identify(args: IdentifyArgs) -> Result<(), String> {
     for dir in &args.sites {
         let (site, spec) = load_site(dir)?;
-        let seeds: Vec<u64> = (0..IDENTIFY_SEEDS).map(|k| args.seed + k).collect();
+        let seeds: Vec<u64> = (0..excite::SHIPPED_SEGMENTS).map(|k| args.seed + k).collect();
         let model = excite::identify_from_sim(&site, &spec, &seeds).map_err(|e| e.to_string())?;
         let out = args.out.join(format!("{}-plant", site.site.id)).join("1");
         identified::save(&model, &out).map_err(|e| e.to_string())?;

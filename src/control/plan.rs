@@ -6,7 +6,7 @@
 //! Order of plans: the smaller excess, then the smaller cost. A plan with any excess says so (`feasible = false`).
 //! Invariants: at most [`Tuning::rollouts_max`] rollouts; deterministic; first moves stay within the reach given.
 
-use super::view::View;
+use super::view::{RAMP, View};
 use crate::plant::predict::{Outcome, PlantState, Predict, StepInput};
 use crate::site::SiteFile;
 use crate::time::Span;
@@ -148,7 +148,10 @@ fn inputs(view: &View, tuning: &Tuning, high: bool) -> Option<Vec<StepInput>> {
             let mut loads_kw = Vec::with_capacity(view.loads.len());
             for l in &view.loads {
                 let series = if high { &l.p90_kw } else { &l.p50_kw };
-                let v = *series.get(k).or(series.last())?;
+                let mut v = *series.get(k).or(series.last())?;
+                if high && tuning.step.0 * k as i64 <= RAMP.0 - tuning.step.0 {
+                    v = v.max(l.ramp_kw);
+                }
                 if !v.is_finite() {
                     return None;
                 }

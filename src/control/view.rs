@@ -21,6 +21,8 @@ pub const STALE: Span = Span::minutes(10);
 pub const DRIFT_K_PER_MIN: f64 = 0.33;
 /// Drift of any other quantity, as a share of its value.
 pub const DRIFT_SHARE_PER_MIN: f64 = 0.02;
+/// How far ahead a load's ramp is reckoned with.
+pub const RAMP: Span = Span::minutes(15);
 /// The age of what was never seen.
 pub const NEVER: Span = Span(i64::MAX / 4);
 
@@ -69,11 +71,14 @@ impl Aged {
 }
 
 /// Load of one loop over the horizon, kW, one value per step of the plan.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LoadForecast {
     pub p10_kw: Vec<f64>,
     pub p50_kw: Vec<f64>,
     pub p90_kw: Vec<f64>,
+    /// Highest load to be reckoned with during the next [`RAMP`] (p99), kW; NaN where nobody tells. Limits must hold
+    /// under it, since a setpoint cannot follow a ramp that is steeper than its slew.
+    pub ramp_kw: f64,
     pub model: String,
     /// Why a naive model stands in; none where the trained one speaks.
     pub fallback: Option<String>,
@@ -87,6 +92,7 @@ impl LoadForecast {
             p10_kw: flat(1.0 - share),
             p50_kw: flat(1.0),
             p90_kw: flat(1.0 + share),
+            ramp_kw: f64::NAN,
             model: "persistence".into(),
             fallback: Some(why.into()),
         }

@@ -19,3 +19,14 @@ mod site;
 
 pub use quarantine::Refusal;
 pub use site::{Packet, SiteIngest, Taken};
+
+/// What of a site's sources cannot work, beyond what the site file's own check sees: the signers' keys.
+pub fn check_sources(site: &crate::site::SiteFile) -> Result<(), String> {
+    for source in site.sources.iter().filter(|s| s.keys_file.is_some()) {
+        decode::flex::Keys::parse(&source.keys).map_err(|why| {
+            let file = source.keys_file.as_ref().map(|f| f.display().to_string()).unwrap_or_default();
+            format!("site {}: keys_file = {file:?}: {why}", site.site.id)
+        })?;
+    }
+    Ok(())
+}

@@ -234,6 +234,16 @@ impl Points {
         let _ = self.accept(index, None, at, Quality::GOOD, host_now, taken);
     }
 
+    /// The publisher of a point describes it anew: what was held against its newest value is over, and the next value is
+    /// the newest whatever its timestamp (a birth repeats a value with the time when it was measured).
+    pub fn reborn(&mut self, index: u32) {
+        let Some(slot) = self.slots.get_mut(index as usize) else { return };
+        let doubtful = |l: &Latest| l.quality.has(Quality(Quality::DISTRUSTED.0 | Quality::NO_VALUE.0));
+        if slot.latest.as_ref().is_some_and(doubtful) {
+            slot.watch.restart();
+        }
+    }
+
     /// Marks the newest reading of a point at once, without a new value: its publisher died or lost count.
     pub fn distrust(&mut self, index: u32, mark: Quality) {
         if let Some(latest) = self.slots.get_mut(index as usize).and_then(|s| s.latest.as_mut()) {

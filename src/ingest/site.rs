@@ -183,6 +183,11 @@ impl SiteIngest {
                 self.points.distrust(index, Quality::DISTRUSTED);
             }
         }
+        if change.born {
+            for index in self.members.get(sender.as_str()).into_iter().flatten() {
+                self.points.reborn(*index);
+            }
+        }
         self.file(which, "spBv1.0", packet, &batch, turn);
         if change.died {
             for index in self.members_of(&sender) {

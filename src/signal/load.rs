@@ -2,6 +2,8 @@
 
 use super::table::{SignalError, Table};
 use crate::time::Span;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use std::path::Path;
 
 /// Heat of several groups, kW, from the start of the recording.
@@ -67,6 +69,42 @@ impl LoadSeries {
         }
         let groups = columns.iter().map(|(i, _)| table.header[*i].clone()).collect();
         Ok(LoadSeries { step: Span((step_s * 1e3).round() as i64), groups, kw })
+    }
+
+    /// Heat that swings as a training machine's does: all groups follow one level that is drawn anew after ten minutes to
+    /// five hours and is reached within seconds or over some minutes; each group leaves it for a while on its own. Levels
+    /// are shares of a group's range (0–1), stated as kW. The same seed gives the same series.
+    pub fn swings(seed: u64, span: Span, groups: usize) -> LoadSeries {
+        let (step, groups) = (Span::seconds(30), groups.max(1));
+        let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x7377_696e_6773);
+        let rows = (span.0 / step.0).max(1) as usize + 1;
+        let mut draw = move |from: f64, to: f64| rng.random_range(from..to);
+        // (level now, level to reach, change a step, steps until the next draw)
+        let mut common = (0.5, 0.5, 0.1, 0.0);
+        let mut own: Vec<(f64, f64)> = vec![(0.0, 0.0); groups];
+        let mut kw = Vec::with_capacity(rows * groups);
+        // The first two rows span the whole range, so that a level means the same share in every series.
+        for edge in [0.0, 1.0] {
+            kw.extend(std::iter::repeat_n(edge, groups));
+        }
+        for _ in 2..rows.max(3) {
+            if common.3 <= 0.0 {
+                common.1 = if draw(0.0, 1.0) < 0.5 { draw(0.0, 0.25) + 0.75 * f64::round(draw(0.0, 1.0)) } else { draw(0.0, 1.0) };
+                common.2 = draw(0.03, 0.6);
+                common.3 = draw(10.0, 300.0) * 60.0 / step.as_secs_f64();
+            }
+            common.3 -= 1.0;
+            common.0 += f64::clamp(common.1 - common.0, -common.2, common.2);
+            for (shift, left) in &mut own {
+                if *left <= 0.0 {
+                    *shift = if draw(0.0, 1.0) < 0.3 { draw(-0.5, 0.5) } else { draw(-0.05, 0.05) };
+                    *left = draw(10.0, 240.0) * 60.0 / step.as_secs_f64();
+                }
+                *left -= 1.0;
+                kw.push((common.0 + *shift + draw(-0.02, 0.02)).clamp(0.0, 1.0));
+            }
+        }
+        LoadSeries { step, groups: (0..groups).map(|g| format!("swing{g}")).collect(), kw }
     }
 
     pub fn groups(&self) -> usize {

@@ -10,6 +10,7 @@ use super::telemetry::{Telemetry, TelemetryError};
 use crate::plant::identified::{self, Binding, Dataset, IdentifiedModel, IdentifyError, Row};
 use crate::plant::twin::TwinSpec;
 use crate::signal::jobs::{JobStream, Offer};
+use crate::signal::load::LoadSeries;
 use crate::signal::weather::WeatherSeries;
 use crate::site::SiteFile;
 use crate::time::{Span, Timestamp};
@@ -23,13 +24,16 @@ pub const STEP: Span = Span::minutes(5);
 const SENSE: Span = Span::seconds(30);
 /// Weather offsets of the seasons, K: July, cool coast, hot spell, between, winter.
 const SEASONS_K: [f64; 5] = [0.0, -9.0, 3.0, -4.0, -14.0];
+/// Groups whose heat swings on its own in a swinging segment.
+const SWING_GROUPS: usize = 7;
 /// Days of one segment.
 const DAYS: i64 = 6;
 /// First day of the training data; the demo runs in another week.
 const START: Timestamp = Timestamp(1_782_864_000_000);
 
-/// Seeds of the shipped models.
-pub const SHIPPED_SEEDS: [u64; 10] = [101, 102, 103, 104, 105, 106, 107, 108, 109, 110];
+/// First of the seeds that the shipped models were made from, and their number; the demo's own seeds begin at 1.
+pub const SHIPPED_SEED: u64 = 9001;
+pub const SHIPPED_SEGMENTS: u64 = 16;
 
 /// Why no model came out of a simulation.
 #[derive(Debug, thiserror::Error)]
@@ -159,7 +163,12 @@ pub fn dataset(site: &SiteFile, spec: &Arc<TwinSpec>, seeds: &[u64]) -> Result<D
     let mut segments = Vec::new();
     for (i, &seed) in seeds.iter().enumerate() {
         let offset_k = SEASONS_K[i % SEASONS_K.len()];
-        let (found, rows) = record(site, spec, scenario(spec, seed, START, span, offset_k))?;
+        let mut scenario = scenario(spec, seed, START, span, offset_k);
+        // Every other segment swings as measured heat does, so that low loads and steep ramps are not foreign to the model.
+        if i % 2 == 1 {
+            scenario.work = Work::Measured(Arc::new(LoadSeries::swings(seed, span, SWING_GROUPS)));
+        }
+        let (found, rows) = record(site, spec, scenario)?;
         binding = found;
         segments.push(rows);
     }
@@ -174,7 +183,7 @@ pub fn dataset(site: &SiteFile, spec: &Arc<TwinSpec>, seeds: &[u64]) -> Result<D
 }
 
 /// Identifies a site's model from its simulated plant alone: what `identify --sim` does, and how the shipped models were
-/// made (`seeds` = [`SHIPPED_SEEDS`]). The same seeds give the same bytes.
+/// made (seeds from [`SHIPPED_SEED`] on). The same seeds give the same bytes.
 ///
 /// # Errors
 /// The site file does not fit the plant's points, or the data do not identify a plant.

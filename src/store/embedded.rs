@@ -1,72 +1,67 @@
 //! The store in this process: fjall for the hot rows and records, Parquet for sealed days.
 //!
 //! Layout of the directory: `FORMAT` (one line), `LOCK` (held by the process that has it open), `hot/` (fjall and its
-//! log), `sealed/<site>/<day>.parquet`. `hot/` is made aside and renamed: a crash in the first moment leaves nothing that
-//! cannot be opened.
+//! log), `sealed/<site>/` (Parquet, see [`super::sealed`]).
 //! A reading newer than everything known of its point is new without a look at the disk; any other is looked up.
 //! A late row of a sealed day stays hot until the day is sealed again; reading prefers the sealed row, so that a
 //! (point, timestamp) is still seen once.
+//! A full disk: writing stops with [`RESERVE_BYTES`] still free, so that what is open stays whole; where it filled up all
+//! the same, the key-value store is opened again as soon as there is room, and the head is made again from its log.
 
-use super::sealed::{Columns, GROUP_ROWS, Sealed};
-use super::{Appended, Record, Row, Step, Steps, Store, StoreError, StoreStats, keys};
+use super::head::{Head, Waiting};
+use super::hot::{ChunkName, Hot};
+use super::retain::{Expired, Keep};
+use super::sealed::{Sealed, Tier};
+use super::{Appended, Record, Row, Step, Store, StoreError, StoreStats, codec, keys};
 use crate::reading::{PointId, Reading};
 use crate::site::{Catalogue, Point};
 use crate::time::{Span, Timestamp};
-use fjall::{Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-const FORMAT: &str = "tramuntana-store 1";
-const CACHE_BYTES: u64 = 64 << 20;
-const MEMTABLE_BYTES: u64 = 32 << 20;
-const LOG_BYTES_MAX: u64 = 256 << 20;
-/// Hot rows removed at once after sealing.
-const REMOVE_ROWS: usize = 4096;
-const DAY: Span = Span::hours(24);
+const FORMAT: &str = "tramuntana-store 2";
+/// Rows of the head that make it be flushed into chunks, and the log's bytes and entries that do.
+pub const HEAD_ROWS: usize = 1 << 20;
+const LOG_BYTES: usize = 24 << 20;
+const LOG_ENTRIES: u64 = 16_384;
+/// Writing stops where the file system has less than this left.
+pub const RESERVE_BYTES: u64 = 32 << 20;
+/// Free space is looked at again after so many bytes.
+const ROOM_BYTES: usize = 1 << 20;
 
 /// What is remembered of a site between two calls.
+pub(super) struct SiteState {
+    pub number: u16,
+    pub points: Vec<Point>,
+}
+
+/// What appends change.
 #[derive(Default)]
-struct SiteState {
-    number: u16,
-    /// Newest hot timestamp by point; `None` = not looked up yet.
-    newest: Vec<Option<Timestamp>>,
-    points: Vec<Point>,
+pub(super) struct State {
+    pub sites: BTreeMap<String, SiteState>,
+    pub head: Head,
+    /// Numbers of the log entries whose rows are in the head.
+    logged: std::ops::Range<u64>,
+    logged_bytes: usize,
+    /// Bytes written since free space was looked at.
+    unchecked_bytes: usize,
+    /// Why the key-value store must be opened again before anything is written.
+    broken: Option<String>,
 }
 
 /// See the module's text.
 pub struct Embedded {
-    dir: PathBuf,
-    db: Database,
-    hot: Keyspace,
-    records: Keyspace,
-    meta: Keyspace,
-    sealed: Sealed,
-    sites: Mutex<BTreeMap<String, SiteState>>,
+    pub(super) dir: PathBuf,
+    /// `None` between a failure and the next opening.
+    hot: Mutex<Option<Arc<Hot>>>,
+    pub(super) sealed: Sealed,
+    state: Mutex<State>,
     stored: AtomicU64,
     duplicates: AtomicU64,
-    /// Why writing stopped, if it did: the key-value store itself only says that it has.
-    full: Mutex<Option<String>>,
     /// Dropped last: the directory is free once the key-value store is closed.
     _lock: std::fs::File,
-}
-
-/// Opens the key-value store at `path`, or makes it there. `dir` is for the errors.
-fn open_keyspaces(dir: &Path, path: &Path) -> Result<(Database, [Keyspace; 3]), StoreError> {
-    let db = |e: fjall::Error| StoreError::db(dir, &e);
-    let database = Database::builder(path)
-        .cache_size(CACHE_BYTES)
-        .max_journaling_size(LOG_BYTES_MAX)
-        .journal_compression(fjall::CompressionType::None)
-        .manual_journal_persist(true)
-        .worker_threads(1)
-        .open()
-        .map_err(db)?;
-    let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES).manual_journal_persist(true);
-    let open = |name| database.keyspace(name, options).map_err(db);
-    let keyspaces = [open("hot")?, open("records")?, open("meta")?];
-    Ok((database, keyspaces))
 }
 
 impl Embedded {
@@ -94,28 +89,16 @@ impl Embedded {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => std::fs::write(&marker, format!("{FORMAT}\n")).map_err(io)?,
             Err(e) => return Err(io(e)),
         }
-        let hot = dir.join("hot");
-        if !hot.exists() {
-            let aside = dir.join("hot-aside");
-            if aside.exists() {
-                std::fs::remove_dir_all(&aside).map_err(io)?;
-            }
-            drop(open_keyspaces(dir, &aside)?);
-            std::fs::rename(&aside, &hot).map_err(io)?;
-            std::fs::File::open(dir).and_then(|d| d.sync_all()).map_err(io)?;
-        }
-        let (db, [hot, records, meta]) = open_keyspaces(dir, &hot)?;
+        let hot = Hot::open(dir)?;
+        let mut state = State { unchecked_bytes: ROOM_BYTES, ..State::default() };
+        state.replay(&hot)?;
         Ok(Embedded {
-            hot,
-            records,
-            meta,
-            db,
+            hot: Mutex::new(Some(Arc::new(hot))),
             sealed: Sealed::new(dir),
             dir: dir.into(),
-            sites: Mutex::default(),
+            state: Mutex::new(state),
             stored: AtomicU64::new(0),
             duplicates: AtomicU64::new(0),
-            full: Mutex::default(),
             _lock: lock,
         })
     }
@@ -124,182 +107,156 @@ impl Embedded {
         &self.dir
     }
 
-    /// Days of a site that have hot rows, in order: what can be sealed once it is over.
-    pub fn hot_days(&self, site: &str) -> Result<Vec<String>, StoreError> {
-        let (number, points) = self.with_site(site, |s| Ok((s.number, s.points.len() as u32)))?;
-        let mut days = std::collections::BTreeSet::new();
-        for point in (0..points).map(PointId) {
-            let mut from = Timestamp::MIN;
-            while let Some(guard) = self.range(number, point, from, Timestamp(i64::MAX)).next() {
-                let key = guard.key().map_err(|e| self.db_error(&e))?;
-                let Some(at) = keys::row_at(&key) else { break };
-                days.insert(at.day());
-                from = at.day_start() + DAY;
-            }
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// The key-value store for reading.
+    pub(super) fn hot(&self) -> Result<Arc<Hot>, StoreError> {
+        let hot = self.hot.lock().unwrap_or_else(|e| e.into_inner());
+        hot.clone().ok_or_else(|| StoreError::Stopped { dir: self.dir.clone() })
+    }
+
+    /// The key-value store for writing: opened again where it failed before, refused where the disk is nearly full.
+    fn writable(&self, state: &mut State) -> Result<Arc<Hot>, StoreError> {
+        if state.unchecked_bytes >= ROOM_BYTES || state.broken.is_some() {
+            self.room()?;
+            state.unchecked_bytes = 0;
         }
-        Ok(days.into_iter().collect())
-    }
-
-    fn db_error(&self, e: &fjall::Error) -> StoreError {
-        let mut full = self.full.lock().unwrap_or_else(|e| e.into_inner());
-        match StoreError::db(&self.dir, e) {
-            StoreError::Full { dir, why } => {
-                *full = Some(why.clone());
-                StoreError::Full { dir, why }
-            }
-            StoreError::Stopped { dir } => match &*full {
-                Some(why) => StoreError::Full { dir, why: why.clone() },
-                None => StoreError::Stopped { dir },
-            },
-            other => other,
-        }
-    }
-
-    /// Runs `f` with what is remembered of a site; a new site gets the next number.
-    fn with_site<T>(&self, site: &str, f: impl FnOnce(&mut SiteState) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        if site.is_empty() || site.len() > 64 || !site.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
-            return Err(StoreError::Refused { what: format!("site {site:?}"), why: "use letters, digits, `-` and `_` only" });
-        }
-        let mut sites = self.sites.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(state) = sites.get_mut(site) {
-            return f(state);
-        }
-        let mut state = self.load_site(site)?;
-        let result = f(&mut state);
-        sites.insert(site.to_owned(), state);
-        result
-    }
-
-    fn load_site(&self, site: &str) -> Result<SiteState, StoreError> {
-        let db = |e: fjall::Error| self.db_error(&e);
-        let name = format!("site/{site}");
-        let number = match self.meta.get(&name).map_err(db)? {
-            Some(bytes) => match <[u8; 2]>::try_from(&bytes[..]) {
-                Ok(bytes) => u16::from_be_bytes(bytes),
-                Err(_) => return Err(self.damaged(format!("{name} has {} bytes", bytes.len()))),
-            },
-            None => {
-                let taken = self.meta.prefix("site/").count();
-                let number = u16::try_from(taken)
-                    .map_err(|_| StoreError::Refused { what: format!("site {site:?}"), why: "the directory has 65,536 sites already" })?;
-                self.put(&self.meta, name.into_bytes(), &number.to_be_bytes())?;
-                number
-            }
-        };
-        let mut points = Vec::new();
-        for guard in self.meta.prefix(point_head(number)) {
-            let (_, json) = guard.into_inner().map_err(db)?;
-            let point: Point = serde_json::from_slice(&json).map_err(|e| self.damaged(format!("point of {site}: {e}")))?;
-            if point.id.0 as usize != points.len() {
-                return Err(self.damaged(format!("points of {site}: number {} is missing", points.len())));
-            }
-            points.push(point);
-        }
-        Ok(SiteState { number, newest: Vec::new(), points })
-    }
-
-    fn damaged(&self, why: String) -> StoreError {
-        StoreError::Damaged { dir: self.dir.clone(), why }
-    }
-
-    /// One key, in the operating system's hands when it returns.
-    fn put(&self, keyspace: &Keyspace, key: Vec<u8>, value: &[u8]) -> Result<(), StoreError> {
-        let mut batch = self.db.batch().durability(Some(PersistMode::Buffer));
-        batch.insert(keyspace, key, value);
-        batch.commit().map_err(|e| self.db_error(&e))
-    }
-
-    fn range(&self, site: u16, point: PointId, from: Timestamp, to: Timestamp) -> impl DoubleEndedIterator<Item = Guard> {
-        let (from, to) = (keys::row(site, point, from), keys::row(site, point, to.max(from)));
-        self.hot.range(from..to)
-    }
-
-    fn hot_rows(&self, site: u16, point: PointId, from: Timestamp, to: Timestamp) -> impl Iterator<Item = Result<Row, StoreError>> {
-        self.range(site, point, from, to).map(|guard| {
-            let (key, value) = guard.into_inner().map_err(|e| self.db_error(&e))?;
-            keys::read_row(&key, &value).ok_or_else(|| self.damaged("a row with a wrong length".into()))
-        })
-    }
-
-    /// Calls `f` with each row in time order, sealed and hot, until it says false.
-    fn each(&self, site: &str, point: PointId, from: Timestamp, to: Timestamp, mut f: impl FnMut(Row) -> bool) -> Result<(), StoreError> {
-        let number = self.with_site(site, |s| Ok(s.number))?;
-        let mut at = from;
-        for day in self.sealed.days(site)? {
-            let Some(start) = Timestamp::parse(&day) else { continue };
-            let (day_from, day_to) = (start.max(from), (start + DAY).min(to));
-            if day_from >= day_to {
-                continue;
-            }
-            // Hot rows before the sealed day, then the day's rows, sealed and late ones merged.
-            for row in self.hot_rows(number, point, at, day_from) {
-                if !f(row?) {
-                    return Ok(());
+        let Some(why) = &state.broken else { return self.hot() };
+        let mut slot = self.hot.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(open) = slot.take() {
+            match Arc::try_unwrap(open) {
+                Ok(closed) => drop(closed),
+                // A query still reads from it.
+                Err(busy) => {
+                    *slot = Some(busy);
+                    return Err(StoreError::Failed { dir: self.dir.clone(), why: why.clone() });
                 }
             }
-            let mut rows: BTreeMap<Timestamp, Row> = BTreeMap::new();
-            for row in self.hot_rows(number, point, day_from, day_to) {
-                let row = row?;
-                rows.insert(row.at, row);
-            }
-            rows.extend(self.sealed.read(site, &day, point, day_from, day_to)?.into_iter().map(|r| (r.at, r)));
-            if !rows.into_values().all(&mut f) {
-                return Ok(());
-            }
-            at = day_to;
         }
-        for row in self.hot_rows(number, point, at, to) {
-            if !f(row?) {
-                return Ok(());
-            }
+        let hot = Arc::new(Hot::open(&self.dir)?);
+        state.replay(&hot)?;
+        state.broken = None;
+        *slot = Some(Arc::clone(&hot));
+        Ok(hot)
+    }
+
+    /// Is there room to write?
+    fn room(&self) -> Result<(), StoreError> {
+        let free = free_bytes(&self.dir).unwrap_or(u64::MAX);
+        if free < RESERVE_BYTES {
+            let why = format!("{} MiB free, {} MiB are kept for what is open", free >> 20, RESERVE_BYTES >> 20);
+            return Err(StoreError::Full { dir: self.dir.clone(), why });
         }
         Ok(())
     }
 
-    /// Newest hot timestamp of a point; `Timestamp::MIN` where it has none.
-    fn newest(&self, site: u16, point: PointId) -> Result<Timestamp, StoreError> {
-        match self.range(site, point, Timestamp::MIN, Timestamp(i64::MAX)).next_back() {
-            Some(guard) => Ok(guard.key().map_err(|e| self.db_error(&e)).map(|k| keys::row_at(&k))?.unwrap_or(Timestamp::MIN)),
-            None => Ok(Timestamp::MIN),
+    /// Remembers a failed write: the key-value store takes no more until it was opened again.
+    fn failed(&self, state: &mut State, e: StoreError) -> StoreError {
+        state.broken = Some(e.to_string());
+        // Free space is looked at before the next attempt.
+        match e {
+            StoreError::Stopped { dir } => StoreError::Failed { dir, why: "an earlier write failed".into() },
+            other => other,
         }
     }
 
-    /// Commits the readings that are new. Every reading's point has its place in `state.newest`; `undo` takes what that
-    /// held before.
-    fn commit(
-        &self,
-        state: &mut SiteState,
-        readings: &[Reading],
-        undo: &mut Vec<(u32, Option<Timestamp>)>,
-    ) -> Result<Appended, StoreError> {
-        let mut batch = fjall::OwnedWriteBatch::with_capacity(self.db.clone(), readings.len()).durability(Some(PersistMode::Buffer));
-        let mut done = Appended::default();
-        let mut late = std::collections::BTreeSet::new();
-        for r in readings {
-            let i = r.point.0 as usize;
-            let newest = match state.newest[i] {
-                Some(t) => t,
-                None => self.newest(state.number, r.point)?,
-            };
-            let key = keys::row(state.number, r.point, r.at);
-            let new =
-                r.at > newest || (r.at < newest && !late.contains(&key) && !self.hot.contains_key(key).map_err(|e| self.db_error(&e))?);
-            if !new {
-                done.duplicates += 1;
-                continue;
-            }
-            if r.at > newest {
-                undo.push((r.point.0, state.newest[i]));
-                state.newest[i] = Some(r.at);
-            } else {
-                late.insert(key);
-            }
-            batch.insert(&self.hot, key, keys::row_value(r.value, r.quality).as_slice());
-            done.stored += 1;
-        }
-        batch.commit().map_err(|e| self.db_error(&e))?;
-        Ok(done)
+    /// Writes by `f` on the open key-value store.
+    fn write<T>(&self, state: &mut State, f: impl FnOnce(&Hot, &mut State) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let hot = self.writable(state)?;
+        f(&hot, state).map_err(|e| if matches!(e, StoreError::Refused { .. }) { e } else { self.failed(state, e) })
     }
+
+    /// Runs `f` with what is remembered of a site; a new site gets the next number.
+    pub(super) fn with_site<T>(
+        &self,
+        site: &str,
+        f: impl FnOnce(&mut State, u16, usize) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        if site.is_empty() || site.len() > 64 || !site.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
+            return Err(StoreError::Refused { what: format!("site {site:?}"), why: "use letters, digits, `-` and `_` only" });
+        }
+        let mut state = self.state();
+        if !state.sites.contains_key(site) {
+            let loaded = match load_site(&*self.hot()?, site, &self.dir)? {
+                Some(loaded) => loaded,
+                None => self.write(&mut state, |hot, _| new_site(hot, site))?,
+            };
+            state.sites.insert(site.to_owned(), loaded);
+        }
+        let (number, points) = state.sites.get(site).map_or((0, 0), |s| (s.number, s.points.len()));
+        f(&mut state, number, points)
+    }
+
+    /// Names of the sites that the directory holds.
+    pub fn sites(&self) -> Result<Vec<String>, StoreError> {
+        let hot = self.hot()?;
+        let name = |g: fjall::Guard| g.key().map_err(|e| hot.fault(&e)).map(|k| String::from_utf8_lossy(&k[SITE.len()..]).into_owned());
+        hot.meta.prefix(SITE).map(name).collect()
+    }
+
+    /// Days of a site that have hot rows, in order: what can be sealed once it is over.
+    pub fn hot_days(&self, site: &str) -> Result<Vec<String>, StoreError> {
+        let hot = self.hot()?;
+        let mut days = BTreeSet::new();
+        let (number, points) = self.with_site(site, |state, number, points| {
+            for w in state.head.of(number, points).iter() {
+                days.extend(w.rows.iter().map(|r| r.at.day_start()).chain(w.late.keys().map(|t| t.day_start())));
+            }
+            Ok((number, points as u32))
+        })?;
+        (0..points).try_for_each(|p| hot.days(number, PointId(p), &mut days))?;
+        Ok(days.into_iter().map(Timestamp::day).collect())
+    }
+
+    /// Moves the head into chunks now.
+    pub(super) fn flush(&self) -> Result<(), StoreError> {
+        let mut state = self.state();
+        self.write(&mut state, flush)
+    }
+
+    /// Removes chunks that are sealed, where they have not changed since.
+    pub(super) fn forget(&self, chunks: &[(ChunkName, usize)]) -> Result<(), StoreError> {
+        for part in chunks.chunks(4096) {
+            let mut state = self.state();
+            self.write(&mut state, |hot, _| hot.remove_unchanged(part))?;
+        }
+        Ok(())
+    }
+
+    /// Rewrites the hot store without what was removed.
+    pub fn compact(&self) -> Result<(), StoreError> {
+        self.flush()?;
+        self.hot()?.compact()
+    }
+}
+
+const SITE: &str = "site/";
+
+fn load_site(hot: &Hot, site: &str, dir: &Path) -> Result<Option<SiteState>, StoreError> {
+    let damaged = |why: String| StoreError::Damaged { dir: dir.into(), why };
+    let name = format!("{SITE}{site}");
+    let Some(bytes) = hot.meta.get(&name).map_err(|e| hot.fault(&e))? else { return Ok(None) };
+    let number = u16::from_be_bytes(<[u8; 2]>::try_from(&bytes[..]).map_err(|_| damaged(format!("{name} has {} bytes", bytes.len())))?);
+    let mut points = Vec::new();
+    for guard in hot.meta.prefix(point_head(number)) {
+        let (_, json) = guard.into_inner().map_err(|e| hot.fault(&e))?;
+        let point: Point = serde_json::from_slice(&json).map_err(|e| damaged(format!("point of {site}: {e}")))?;
+        if point.id.0 as usize != points.len() {
+            return Err(damaged(format!("points of {site}: number {} is missing", points.len())));
+        }
+        points.push(point);
+    }
+    Ok(Some(SiteState { number, points }))
+}
+
+fn new_site(hot: &Hot, site: &str) -> Result<SiteState, StoreError> {
+    let taken = hot.meta.prefix(SITE).count();
+    let number = u16::try_from(taken)
+        .map_err(|_| StoreError::Refused { what: format!("site {site:?}"), why: "the directory has 65,536 sites already" })?;
+    hot.put(&hot.meta, format!("{SITE}{site}").into_bytes(), &number.to_be_bytes())?;
+    Ok(SiteState { number, points: Vec::new() })
 }
 
 fn point_head(site: u16) -> Vec<u8> {
@@ -308,23 +265,135 @@ fn point_head(site: u16) -> Vec<u8> {
     key
 }
 
+/// Bytes that this process may still write on a directory's file system.
+pub fn free_bytes(dir: &Path) -> Option<u64> {
+    let s = rustix::fs::statvfs(dir).ok()?;
+    Some(s.f_bavail * s.f_frsize)
+}
+
+/// Newest time known of a point.
+fn newest(hot: &Hot, w: &mut Waiting, site: u16, point: PointId) -> Result<Timestamp, StoreError> {
+    if let Some(t) = w.newest {
+        return Ok(t);
+    }
+    // Rows in order are newer than every chunk; late ones are older than something.
+    let t = match w.rows.last() {
+        Some(r) => r.at,
+        None => hot.newest(site, point)?,
+    };
+    w.newest = Some(t);
+    Ok(t)
+}
+
+impl State {
+    /// Makes the head again from the log.
+    fn replay(&mut self, hot: &Hot) -> Result<(), StoreError> {
+        self.head = Head::default();
+        let head = &mut self.head;
+        self.logged = hot.replay(|site, readings| {
+            let points = readings.iter().map(|r| r.point.0 as usize + 1).max().unwrap_or(0);
+            let waiting = head.of(site, points);
+            for r in &readings {
+                let w = &mut waiting[r.point.0 as usize];
+                if r.at > newest(hot, w, site, r.point)? {
+                    w.newest = Some(r.at);
+                    w.rows.push(Row { at: r.at, value: r.value, quality: r.quality });
+                } else {
+                    w.late.insert(r.at, (r.value, r.quality));
+                }
+            }
+            head.rows += readings.len();
+            Ok(())
+        })?;
+        self.logged_bytes = 0;
+        Ok(())
+    }
+
+    /// Puts the readings that are new into the head and into `new`; returns the number of the others. After an error,
+    /// `new` tells what must be given back.
+    fn take(&mut self, hot: &Hot, site: u16, points: usize, readings: &[Reading], new: &mut Vec<Reading>) -> Result<u64, StoreError> {
+        let result = take_into(self.head.of(site, points), hot, site, readings, new);
+        self.head.rows += new.len();
+        result
+    }
+
+    /// Takes readings out of the head that did not reach the log.
+    fn give_back(&mut self, site: u16, points: usize, new: &[Reading]) {
+        let waiting = self.head.of(site, points);
+        for r in new.iter().rev() {
+            let w = &mut waiting[r.point.0 as usize];
+            if w.rows.last().is_some_and(|last| last.at == r.at) {
+                w.rows.pop();
+                w.newest = None;
+            } else {
+                w.late.remove(&r.at);
+            }
+        }
+        self.head.rows -= new.len();
+    }
+}
+
+fn take_into(waiting: &mut [Waiting], hot: &Hot, site: u16, readings: &[Reading], new: &mut Vec<Reading>) -> Result<u64, StoreError> {
+    let mut duplicates = 0;
+    let mut chunk = None;
+    for r in readings {
+        let w = &mut waiting[r.point.0 as usize];
+        let newest = newest(hot, w, site, r.point)?;
+        if r.at > newest {
+            w.newest = Some(r.at);
+            w.rows.push(Row { at: r.at, value: r.value, quality: r.quality });
+        } else if r.at == newest || w.has(r.at) || hot.has(site, r.point, r.at, &mut chunk)? {
+            duplicates += 1;
+            continue;
+        } else {
+            w.late.insert(r.at, (r.value, r.quality));
+        }
+        new.push(*r);
+    }
+    Ok(duplicates)
+}
+
+fn flush(hot: &Hot, state: &mut State) -> Result<(), StoreError> {
+    if state.head.rows > 0 {
+        hot.flush(&state.head, state.logged.clone())?;
+        state.head.clear();
+        (state.logged, state.logged_bytes) = (state.logged.end..state.logged.end, 0);
+    }
+    Ok(())
+}
+
 impl Store for Embedded {
     fn append(&self, site: &str, readings: &[Reading]) -> Result<Appended, StoreError> {
-        let done = self.with_site(site, |state| {
-            if let Some(r) = readings.iter().find(|r| r.point.0 as usize >= state.points.len()) {
+        let done = self.with_site(site, |state, number, points| {
+            if let Some(r) = readings.iter().find(|r| r.point.0 as usize >= points) {
                 let what = format!("point {} of {site}", r.point.0);
                 return Err(StoreError::Refused { what, why: "its catalogue was not put before its readings" });
             }
-            state.newest.resize(state.points.len(), None);
-            // What is newest is remembered only once the batch is in the log.
-            let mut undo = Vec::with_capacity(readings.len());
-            let result = self.commit(state, readings, &mut undo);
-            if result.is_err() {
-                for (point, newest) in undo.into_iter().rev() {
-                    state.newest[point as usize] = newest;
+            self.write(state, |hot, state| {
+                let mut new = Vec::with_capacity(readings.len());
+                let logged = state.take(hot, number, points, readings, &mut new).and_then(|duplicates| {
+                    if new.is_empty() {
+                        return Ok((duplicates, 0));
+                    }
+                    let entry = codec::entry(number, new.iter());
+                    let bytes = entry.len();
+                    hot.log(state.logged.end, entry).map(|()| (duplicates, bytes))
+                });
+                let (duplicates, bytes) = logged.inspect_err(|_| state.give_back(number, points, &new))?;
+                if bytes > 0 {
+                    state.logged.end += 1;
+                    state.logged_bytes += bytes;
+                    state.unchecked_bytes += bytes;
                 }
-            }
-            result
+                Ok(Appended { stored: new.len() as u64, duplicates })
+            })
+            .inspect(|_| {
+                let full = state.head.rows >= HEAD_ROWS || state.logged_bytes >= LOG_BYTES;
+                if full || state.logged.end - state.logged.start >= LOG_ENTRIES {
+                    // The batch is in the log; a failure here is met again, and told, by the next write.
+                    let _ = self.write(state, flush);
+                }
+            })
         })?;
         self.stored.fetch_add(done.stored, Ordering::Relaxed);
         self.duplicates.fetch_add(done.duplicates, Ordering::Relaxed);
@@ -332,32 +401,60 @@ impl Store for Embedded {
     }
 
     fn sync(&self) -> Result<(), StoreError> {
-        self.db.persist(PersistMode::SyncData).map_err(|e| self.db_error(&e))
+        let hot = self.hot()?;
+        hot.sync().map_err(|e| {
+            drop(hot);
+            self.failed(&mut self.state(), e)
+        })
     }
 
     fn scan(&self, site: &str, point: PointId, from: Timestamp, to: Timestamp, limit: usize) -> Result<Vec<Row>, StoreError> {
         let mut rows = Vec::new();
-        self.each(site, point, from, to, |row| {
-            if rows.len() < limit {
-                rows.push(row);
-            }
+        self.rows_each(site, &[point], from, to, &mut |_, part| {
+            rows.extend_from_slice(&part[..part.len().min(limit - rows.len())]);
             rows.len() < limit
         })?;
         Ok(rows)
     }
 
     fn series(&self, site: &str, point: PointId, from: Timestamp, to: Timestamp, step: Span) -> Result<Vec<Step>, StoreError> {
-        let mut steps = Steps::new(step);
-        self.each(site, point, from, to, |row| steps.push(row))?;
-        Ok(steps.finish())
+        let mut steps: Vec<Step> = Vec::new();
+        self.series_each(site, &[point], from, to, step, &mut |_, part| {
+            steps.extend_from_slice(&part[..part.len().min(super::STEPS_MAX - steps.len())]);
+            steps.len() < super::STEPS_MAX
+        })?;
+        Ok(steps)
+    }
+
+    fn rows_each(
+        &self,
+        site: &str,
+        points: &[PointId],
+        from: Timestamp,
+        to: Timestamp,
+        f: &mut dyn FnMut(PointId, &[Row]) -> bool,
+    ) -> Result<(), StoreError> {
+        self.walk_rows(site, points, from, to, f)
+    }
+
+    fn series_each(
+        &self,
+        site: &str,
+        points: &[PointId],
+        from: Timestamp,
+        to: Timestamp,
+        step: Span,
+        f: &mut dyn FnMut(PointId, &[Step]) -> bool,
+    ) -> Result<(), StoreError> {
+        self.walk_series(site, points, from, to, step, f)
     }
 
     fn put_catalogue(&self, site: &str, catalogue: &Catalogue) -> Result<(), StoreError> {
-        self.with_site(site, |state| {
-            let mut batch = self.db.batch().durability(Some(PersistMode::Buffer));
+        self.with_site(site, |state, number, _| {
+            let Some(known) = state.sites.get(site) else { return Ok(()) };
             let mut points = Vec::new();
             for point in catalogue.iter() {
-                match state.points.get(point.id.0 as usize) {
+                match known.points.get(point.id.0 as usize) {
                     Some(known) if known == point => continue,
                     Some(known) if known.path != point.path => {
                         return Err(StoreError::Refused {
@@ -365,22 +462,27 @@ impl Store for Embedded {
                             why: "a point's number cannot change within a data directory; begin with the stored catalogue",
                         });
                     }
-                    _ => {}
+                    _ => points.push(point.clone()),
                 }
-                let json = serde_json::to_vec(point).map_err(|e| self.damaged(e.to_string()))?;
-                let mut key = point_head(state.number);
-                key.extend_from_slice(&point.id.0.to_be_bytes());
-                batch.insert(&self.meta, key, json);
-                points.push(point.clone());
             }
             if points.is_empty() {
                 return Ok(());
             }
-            batch.commit().map_err(|e| self.db_error(&e))?;
+            self.write(state, |hot, _| {
+                let mut batch = hot.batch();
+                for point in &points {
+                    let mut key = point_head(number);
+                    key.extend_from_slice(&point.id.0.to_be_bytes());
+                    let json = serde_json::to_vec(point).map_err(|e| StoreError::Damaged { dir: self.dir.clone(), why: e.to_string() })?;
+                    batch.insert(&hot.meta, key, json);
+                }
+                hot.commit(batch)
+            })?;
+            let Some(known) = state.sites.get_mut(site) else { return Ok(()) };
             for point in points {
-                match state.points.get_mut(point.id.0 as usize) {
+                match known.points.get_mut(point.id.0 as usize) {
                     Some(known) => *known = point,
-                    None => state.points.push(point),
+                    None => known.points.push(point),
                 }
             }
             Ok(())
@@ -388,9 +490,9 @@ impl Store for Embedded {
     }
 
     fn catalogue(&self, site: &str) -> Result<Catalogue, StoreError> {
-        self.with_site(site, |state| {
+        self.with_site(site, |state, _, _| {
             let mut catalogue = Catalogue::new();
-            state.points.iter().for_each(|p| {
+            state.sites.get(site).into_iter().flat_map(|s| &s.points).for_each(|p| {
                 catalogue.upsert(p.clone());
             });
             Ok(catalogue)
@@ -401,16 +503,20 @@ impl Store for Embedded {
         if [kind, site, id].iter().any(|s| s.len() > 1024 || s.contains('\0')) {
             return Err(StoreError::Refused { what: format!("record {kind}/{site}"), why: "its names have at most 1024 bytes and no NUL" });
         }
-        self.put(&self.records, keys::record(kind, site, at, id), json)
+        let mut state = self.state();
+        state.unchecked_bytes += json.len();
+        self.write(&mut state, |hot, _| hot.put(&hot.records, keys::record(kind, site, at, id), json))
     }
 
     fn records(&self, kind: &str, site: &str, from: Timestamp, to: Timestamp, limit: usize) -> Result<Vec<Record>, StoreError> {
+        let hot = self.hot()?;
         let head = kind.len() + site.len() + 2;
         let range = keys::record(kind, site, from, "")..keys::record(kind, site, to.max(from), "");
         let mut found = Vec::new();
-        for guard in self.records.range(range).rev().take(limit) {
-            let (key, json) = guard.into_inner().map_err(|e| self.db_error(&e))?;
-            let (at, id) = keys::read_record(&key, head).ok_or_else(|| self.damaged("a record with a short key".into()))?;
+        for guard in hot.records.range(range).rev().take(limit) {
+            let (key, json) = guard.into_inner().map_err(|e| hot.fault(&e))?;
+            let (at, id) = keys::read_record(&key, head)
+                .ok_or_else(|| StoreError::Damaged { dir: self.dir.clone(), why: "a record with a short key".into() })?;
             found.push(Record { at, id, json: json.to_vec() });
         }
         found.reverse();
@@ -418,55 +524,25 @@ impl Store for Embedded {
     }
 
     fn seal(&self, site: &str, day: &str) -> Result<u64, StoreError> {
-        let refuse = |why| StoreError::Refused { what: format!("day {day:?}"), why };
-        let start = Timestamp::parse(day).filter(|t| t.day() == day).ok_or_else(|| refuse("write it as 2026-07-14"))?;
-        let (number, points) = self.with_site(site, |s| Ok((s.number, s.points.len() as u32)))?;
-        let mut writing = self.sealed.begin(site, day)?;
-        let mut columns = Columns::default();
-        for point in (0..points).map(PointId) {
-            let mut fault = None;
-            self.each(site, point, start, start + DAY, |row| {
-                columns.push(point, row);
-                if columns.len() >= GROUP_ROWS {
-                    fault = writing.write(&mut columns).err();
-                }
-                fault.is_none()
-            })?;
-            if let Some(e) = fault {
-                return Err(e);
+        self.seal_day(site, day)
+    }
+
+    fn seal_before(&self, site: &str, before: Timestamp) -> Result<Vec<(String, u64)>, StoreError> {
+        let mut sealed = Vec::new();
+        for day in self.hot_days(site)? {
+            if Timestamp::parse(&day).is_some_and(|start| start < before.day_start()) {
+                sealed.push((day.clone(), self.seal_day(site, &day)?));
             }
         }
-        writing.write(&mut columns)?;
-        if writing.rows == 0 {
-            writing.abandon();
-            return Ok(0);
-        }
-        // A row that came after its point was written to the file must not be removed: only what the file has goes.
-        let rows = writing.finish()?;
-        for point in (0..points).map(PointId) {
-            let in_file: std::collections::BTreeSet<Timestamp> = match self.range(number, point, start, start + DAY).next() {
-                Some(_) => self.sealed.read(site, day, point, start, start + DAY)?.into_iter().map(|r| r.at).collect(),
-                None => continue,
-            };
-            let snapshot = self.db.snapshot();
-            let mut batch = self.db.batch().durability(Some(PersistMode::Buffer));
-            for guard in snapshot.range(&self.hot, keys::row(number, point, start)..keys::row(number, point, start + DAY)) {
-                let key = guard.key().map_err(|e| self.db_error(&e))?;
-                if keys::row_at(&key).is_some_and(|at| in_file.contains(&at)) {
-                    batch.remove(&self.hot, key);
-                }
-                if batch.len() >= REMOVE_ROWS {
-                    let full = std::mem::replace(&mut batch, self.db.batch().durability(Some(PersistMode::Buffer)));
-                    full.commit().map_err(|e| self.db_error(&e))?;
-                }
-            }
-            batch.commit().map_err(|e| self.db_error(&e))?;
-        }
-        Ok(rows)
+        Ok(sealed)
+    }
+
+    fn expire(&self, site: &str, now: Timestamp, keep: &Keep, meters: &BTreeSet<PointId>) -> Result<Expired, StoreError> {
+        self.expire_days(site, now, keep, meters)
     }
 
     fn days(&self, site: &str) -> Result<Vec<String>, StoreError> {
-        self.sealed.days(site)
+        self.sealed.days(site, Tier::Raw)
     }
 
     fn stats(&self) -> StoreStats {
@@ -474,9 +550,11 @@ impl Store for Embedded {
         StoreStats {
             stored: self.stored.load(Ordering::Relaxed),
             duplicates: self.duplicates.load(Ordering::Relaxed),
-            hot_bytes: self.db.disk_space().unwrap_or_default(),
+            head_rows: self.state().head.rows as u64,
+            hot_bytes: self.hot().map_or(0, |h| h.bytes()),
             sealed_bytes,
             sealed_days,
+            free_bytes: free_bytes(&self.dir).unwrap_or(0),
         }
     }
 }

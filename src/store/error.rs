@@ -10,12 +10,14 @@ pub enum StoreError {
     NotWritable { dir: PathBuf, why: String },
     #[error("data directory {dir}: another process has it open; stop that one, or give another directory with --data-dir", dir = dir.display())]
     Locked { dir: PathBuf },
-    #[error("data directory {dir}: the disk is full ({why}); free space on its file system (`df -h {dir}` shows how much there is) and start again: what was acknowledged is kept", dir = dir.display())]
+    #[error("data directory {dir}: the disk is full ({why}); free space on its file system (`df -h {dir}` shows how much there is): writing goes on by itself then, and what was acknowledged is kept", dir = dir.display())]
     Full { dir: PathBuf, why: String },
     #[error("data directory {dir}: written by format {found:?}, this program reads {expected:?}; use the program that wrote it, or give another directory with --data-dir", dir = dir.display())]
     Format { dir: PathBuf, found: String, expected: &'static str },
     #[error("data directory {dir}: writing failed before and the store has stopped; restart the program: what was acknowledged is kept", dir = dir.display())]
     Stopped { dir: PathBuf },
+    #[error("data directory {dir}: writing failed ({why}); it is opened again by itself as soon as it can be; what was acknowledged is kept", dir = dir.display())]
+    Failed { dir: PathBuf, why: String },
     #[error("data directory {dir}: damaged: {why}; restore it from a copy, or move it away to begin anew", dir = dir.display())]
     Damaged { dir: PathBuf, why: String },
     #[error("data directory {dir}: {why}", dir = dir.display())]

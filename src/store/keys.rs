@@ -1,13 +1,13 @@
 //! Keys and values of the key-value store.
 //!
-//! Hot row: `site u16 | point u32 | at i64` big-endian with the sign flipped, so that bytes sort as numbers do →
-//! `value f64 | quality u16` little-endian. Record: `kind 0 site 0 at id` → JSON.
+//! Chunk: `site u16 | point u32 | first instant i64` big-endian with the sign flipped, so that bytes sort as numbers do.
+//! Record: `kind 0 site 0 at id` → JSON.
 
-use super::Row;
-use crate::reading::{PointId, Quality};
+use super::hot::ChunkName;
+use crate::reading::PointId;
 use crate::time::Timestamp;
 
-pub const ROW_KEY: usize = 14;
+pub const CHUNK_KEY: usize = 14;
 
 fn ordered(at: Timestamp) -> [u8; 8] {
     ((at.0 as u64) ^ (1 << 63)).to_be_bytes()
@@ -17,30 +17,20 @@ fn instant(bytes: [u8; 8]) -> Timestamp {
     Timestamp((u64::from_be_bytes(bytes) ^ (1 << 63)) as i64)
 }
 
-pub fn row(site: u16, point: PointId, at: Timestamp) -> [u8; ROW_KEY] {
-    let mut key = [0; ROW_KEY];
+pub fn chunk(site: u16, point: PointId, first: Timestamp) -> [u8; CHUNK_KEY] {
+    let mut key = [0; CHUNK_KEY];
     key[..2].copy_from_slice(&site.to_be_bytes());
     key[2..6].copy_from_slice(&point.0.to_be_bytes());
-    key[6..].copy_from_slice(&ordered(at));
+    key[6..].copy_from_slice(&ordered(first));
     key
 }
 
-pub fn row_at(key: &[u8]) -> Option<Timestamp> {
-    Some(instant(key.get(6..ROW_KEY)?.try_into().ok()?))
-}
-
-pub fn row_value(value: f64, quality: Quality) -> [u8; 10] {
-    let mut bytes = [0; 10];
-    bytes[..8].copy_from_slice(&value.to_le_bytes());
-    bytes[8..].copy_from_slice(&quality.0.to_le_bytes());
-    bytes
-}
-
-pub fn read_row(key: &[u8], value: &[u8]) -> Option<Row> {
-    Some(Row {
-        at: row_at(key)?,
-        value: f64::from_le_bytes(value.get(..8)?.try_into().ok()?),
-        quality: Quality(u16::from_le_bytes(value.get(8..10)?.try_into().ok()?)),
+pub fn read_chunk(key: &[u8]) -> Option<ChunkName> {
+    let key = <&[u8; CHUNK_KEY]>::try_from(key).ok()?;
+    Some(ChunkName {
+        site: u16::from_be_bytes(key[..2].try_into().ok()?),
+        point: PointId(u32::from_be_bytes(key[2..6].try_into().ok()?)),
+        first: instant(key[6..].try_into().ok()?),
     })
 }
 
@@ -66,15 +56,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_sort_as_time_does_and_rows_come_back() {
-        let key = |t| row(1, PointId(7), Timestamp(t));
+    fn keys_sort_as_time_does_and_come_back() {
+        let key = |t| chunk(1, PointId(7), Timestamp(t));
         assert!(key(-1) < key(0) && key(0) < key(1) && key(255) < key(256));
-        assert!(row(1, PointId(7), Timestamp(i64::MAX)) < row(1, PointId(8), Timestamp(i64::MIN)));
-        let quality = Quality::LATE.with(Quality::ESTIMATED);
-        let back = read_row(&key(-5), &row_value(2.5, quality)).unwrap();
-        assert_eq!(back, Row { at: Timestamp(-5), value: 2.5, quality });
+        assert!(chunk(1, PointId(7), Timestamp(i64::MAX)) < chunk(1, PointId(8), Timestamp(i64::MIN)));
+        assert_eq!(read_chunk(&key(-5)), Some(ChunkName { site: 1, point: PointId(7), first: Timestamp(-5) }));
         let k = record("ledger", "hq", Timestamp(9), "r-1");
         assert_eq!(read_record(&k, "ledger".len() + "hq".len() + 2), Some((Timestamp(9), "r-1".into())));
-        assert_eq!(read_row(b"short", b""), None);
+        assert_eq!(read_chunk(b"short"), None);
     }
 }

@@ -1,33 +1,37 @@
 //! Time series on disk.
 //!
-//! Words: *hot* rows are in the key-value store; a *sealed* day is a zstd Parquet file of one site and UTC day; a
-//! *record* is a small JSON document filed by kind, site, time and identifier (recommendations, ledger, audit).
+//! Words: *hot* rows are in the key-value store; a *sealed* day is in Parquet files of one site and UTC day; a *step* is
+//! what is left of the rows of some minutes (mean, min, max, count); a *record* is a small JSON document filed by kind, site, time and identifier (recommendations, ledger, audit).
 //! Invariants: what `append` has returned for is in the operating system's hands and survives the death of the process;
 //! what `sync` has returned for survives a loss of power; a (point, timestamp) is one row, the first that came; point
 //! numbers are stable within a data directory; only one process has a directory open.
-//! Absent: no clock, no thread of ours (the key-value store has its own workers), no retention policy.
+//! Absent: no clock, no thread of ours (the key-value store has its own workers).
 
+mod codec;
 mod embedded;
 mod error;
+pub mod exchange;
+mod head;
+mod hot;
 mod keys;
+mod read;
+mod retain;
+mod row;
+mod seal;
 mod sealed;
+mod verify;
 
-pub use embedded::Embedded;
+pub use embedded::{Embedded, free_bytes};
 pub use error::StoreError;
+pub use retain::{Expired, Keep};
+pub use row::Row;
+pub use verify::{DayReport, read_bytes};
 
 use crate::reading::{PointId, Quality, Reading};
 use crate::site::Catalogue;
 use crate::time::{Span, Timestamp};
 use serde::Serialize;
-
-/// One stored value.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Row {
-    pub at: Timestamp,
-    /// Canonical unit; NaN with `NO_VALUE`.
-    pub value: f64,
-    pub quality: Quality,
-}
+use std::collections::BTreeSet;
 
 /// What an append did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,10 +70,14 @@ pub struct StoreStats {
     /// Rows appended since the store was opened.
     pub stored: u64,
     pub duplicates: u64,
+    /// Rows in memory that wait for their chunks; all are in the log too.
+    pub head_rows: u64,
     /// Bytes on disk: hot rows, records and log together; sealed files.
     pub hot_bytes: u64,
     pub sealed_bytes: u64,
     pub sealed_days: u64,
+    /// Bytes that the file system has left.
+    pub free_bytes: u64,
 }
 
 /// Where readings and records are kept. All calls may block on the disk.
@@ -82,6 +90,26 @@ pub trait Store: Send + Sync {
     fn scan(&self, site: &str, point: PointId, from: Timestamp, to: Timestamp, limit: usize) -> Result<Vec<Row>, StoreError>;
     /// Rows with `from <= at < to` in steps of `step`, aligned to the epoch. At most [`STEPS_MAX`] steps.
     fn series(&self, site: &str, point: PointId, from: Timestamp, to: Timestamp, step: Span) -> Result<Vec<Step>, StoreError>;
+    /// Streams the rows of points with `from <= at < to`: `f` gets some rows of one point at a time, each point's in order
+    /// of time, until it says false. `f` must not write to the store.
+    fn rows_each(
+        &self,
+        site: &str,
+        points: &[PointId],
+        from: Timestamp,
+        to: Timestamp,
+        f: &mut dyn FnMut(PointId, &[Row]) -> bool,
+    ) -> Result<(), StoreError>;
+    /// Streams the steps of points, as [`Store::rows_each`] streams rows; made of ready-made steps where there are any.
+    fn series_each(
+        &self,
+        site: &str,
+        points: &[PointId],
+        from: Timestamp,
+        to: Timestamp,
+        step: Span,
+        f: &mut dyn FnMut(PointId, &[Step]) -> bool,
+    ) -> Result<(), StoreError>;
     /// Files a site's points. Cheap where nothing changed.
     fn put_catalogue(&self, site: &str, catalogue: &Catalogue) -> Result<(), StoreError>;
     /// The points of a site with the numbers that its rows are filed by; empty for a new site.
@@ -91,7 +119,11 @@ pub trait Store: Send + Sync {
     fn records(&self, kind: &str, site: &str, from: Timestamp, to: Timestamp, limit: usize) -> Result<Vec<Record>, StoreError>;
     /// Writes a UTC day (`2026-07-14`) to Parquet and removes its hot rows. Returns the rows sealed.
     fn seal(&self, site: &str, day: &str) -> Result<u64, StoreError>;
-    /// Sealed days of a site, in order.
+    /// Seals every day before the one of `before` that has hot rows, also one with late rows again. Returns day and rows.
+    fn seal_before(&self, site: &str, before: Timestamp) -> Result<Vec<(String, u64)>, StoreError>;
+    /// Drops what is older than its class is kept, seen from the site's clock. `meters`: the points behind the KPIs.
+    fn expire(&self, site: &str, now: Timestamp, keep: &Keep, meters: &BTreeSet<PointId>) -> Result<Expired, StoreError>;
+    /// Sealed days of a site that have raw rows, in order.
     fn days(&self, site: &str) -> Result<Vec<String>, StoreError>;
     fn stats(&self) -> StoreStats;
 }
@@ -99,7 +131,7 @@ pub trait Store: Send + Sync {
 /// Steps that one series may have.
 pub const STEPS_MAX: usize = 100_000;
 
-/// Folds rows that come in time order into steps.
+/// Folds rows and finer steps that come in order of time into steps.
 pub(crate) struct Steps {
     step: Span,
     done: Vec<Step>,
@@ -111,27 +143,38 @@ impl Steps {
         Steps { step: Span(step.0.max(1)), done: Vec::new(), sum: 0.0 }
     }
 
-    /// False where the series is full.
-    pub fn push(&mut self, row: Row) -> bool {
-        let at = row.at.floor(self.step);
+    fn add(&mut self, at: Timestamp, sum: f64, min: f64, max: f64, count: u32, quality: Quality) {
+        let at = at.floor(self.step);
         if self.done.last().is_none_or(|s| s.at != at) {
-            if self.done.len() >= STEPS_MAX {
-                return false;
-            }
             self.sum = 0.0;
             self.done.push(Step { at, mean: f64::NAN, min: f64::NAN, max: f64::NAN, count: 0, quality: Quality::GOOD });
         }
-        if let Some(s) = self.done.last_mut() {
-            s.quality = s.quality.with(row.quality);
-            if !row.value.is_nan() {
-                self.sum += row.value;
-                s.count += 1;
-                s.mean = self.sum / f64::from(s.count);
-                s.min = s.min.min(row.value);
-                s.max = s.max.max(row.value);
-            }
+        let Some(s) = self.done.last_mut() else { return };
+        s.quality = s.quality.with(quality);
+        if count > 0 {
+            self.sum += sum;
+            s.count += count;
+            s.mean = self.sum / f64::from(s.count);
+            s.min = s.min.min(min);
+            s.max = s.max.max(max);
         }
-        true
+    }
+
+    pub fn push(&mut self, row: Row) {
+        let known = !row.value.is_nan();
+        self.add(row.at, if known { row.value } else { 0.0 }, row.value, row.value, u32::from(known), row.quality);
+    }
+
+    /// Takes in a finer step.
+    pub fn push_step(&mut self, s: &Step) {
+        let sum = if s.count > 0 { s.mean * f64::from(s.count) } else { 0.0 };
+        self.add(s.at, sum, s.min, s.max, s.count, s.quality);
+    }
+
+    /// Takes out the steps that are over: all but the last.
+    pub fn drain(&mut self, out: &mut Vec<Step>) {
+        let over = self.done.len().saturating_sub(1);
+        out.extend(self.done.drain(..over));
     }
 
     pub fn finish(self) -> Vec<Step> {
@@ -149,7 +192,7 @@ mod tests {
         for (at, value, quality) in
             [(0, 1.0, Quality::GOOD), (9, 3.0, Quality::LATE), (10, f64::NAN, Quality::NO_VALUE), (35, -2.0, Quality::GOOD)]
         {
-            assert!(steps.push(Row { at: Timestamp(at), value, quality }));
+            steps.push(Row { at: Timestamp(at), value, quality });
         }
         let s = steps.finish();
         assert_eq!(

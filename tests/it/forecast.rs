@@ -1,7 +1,7 @@
 //! Forecasts: the two feature paths agree, nothing later than now is used, bands cover, models come back from disk.
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tramuntana::forecast::{FeatureRow, ForecastError, Forecaster, Series, Spec, Table, WeatherSeries, Window, backtest, train};
 use tramuntana::time::{Span, Timestamp};
 
@@ -210,9 +210,7 @@ fn what_cannot_be_trained_is_refused_with_the_way_out() {
 }
 
 fn column_file(file: &str, pick: fn(&str) -> bool) -> Option<Vec<(Timestamp, f64)>> {
-    let path = Path::new("../shared/data").join(file);
-    let path = if path.exists() { path } else { Path::new("/work/shared/data").join(file) };
-    let bytes = std::fs::read(path).ok()?;
+    let bytes = std::fs::read(crate::common::shared(&format!("data/{file}"))?).ok()?;
     let mut text = String::new();
     flate2::read::GzDecoder::new(&bytes[..]).read_to_string(&mut text).unwrap();
     let mut lines = text.lines();
@@ -253,7 +251,6 @@ fn on_real_loads_the_model_in_force_holds_up() {
     let frontier = column_file("frontier_cdu_15s_h00_h14.csv.gz", |c| c.starts_with("cdu"));
     let google = column_file("google2019_5min_d01_d21.csv.gz", |c| c == "cpu_util");
     let (Some(frontier), Some(google)) = (frontier, google) else {
-        println!("skipped: ../shared/data not present");
         return;
     };
     let grid = |rows: &[(Timestamp, f64)], step: Span, scale: f64| {

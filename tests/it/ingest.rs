@@ -1,6 +1,7 @@
 //! Integration tests of `ingest`: NVIDIA's recording, the order of metadata and values, clocks, hostile packets, the link.
 
-use std::path::{Path, PathBuf};
+use crate::common::{repository, shared};
+use std::path::Path;
 use std::time::Duration;
 use tramuntana::event::{REFUSED, Tally};
 use tramuntana::ingest::mqtt::{BrokerAddress, Delivery, LinkError, LinkOptions, LinkState, MqttLink, SendRefused, check_connection};
@@ -13,10 +14,6 @@ use tramuntana::store::{Embedded, Store};
 use tramuntana::time::{Span, Timestamp};
 
 const T0: i64 = 1_784_000_000_000;
-
-fn repository() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
 
 /// A site whose clock is `clock` and that we are `US` in.
 fn site(clock: &str) -> SiteIngest {
@@ -174,13 +171,8 @@ fn every_shipped_points_file_loads() {
 
 #[test]
 fn nvidias_recording_is_taken_in_whole() {
-    let path = Path::new("/work/shared/data/dsx/exemplar.csv");
-    let near = repository().join("../shared/data/dsx/exemplar.csv");
-    let Some(path) = [path, near.as_path()].into_iter().find(|p| p.is_file()) else {
-        println!("skipped: ../shared/data not present");
-        return;
-    };
-    let recording = Recording::load(path).unwrap();
+    let Some(path) = shared("data/dsx/exemplar.csv") else { return };
+    let recording = Recording::load(&path).unwrap();
     assert_eq!(recording.messages.len(), 4711);
     let home = repository().join("sensors/dsx-exemplar");
     let file = SiteFile::load(&home.join("site.toml")).unwrap();
@@ -263,7 +255,10 @@ fn plain_json_becomes_points_by_the_site_files_description() {
     let t = take(
         &mut hall,
         &tally,
-        &[message(r#","seq":1,"node":"n345""#), packet("dc/h1/r07/n345/telemetry", r#"{"door":"ajar","inlet_c":23}"#)],
+        &[
+            message(r#","seq":1,"node":"n345""#),
+            packet("dc/h1/r07/n345/telemetry", &format!(r#"{{"door":"ajar","inlet_c":23,"ts":{}}}"#, ns + 1_000_000)),
+        ],
     );
     assert_eq!((t.catalogue_changed, t.duplicates, t.values, t.refused), (false, 3, 1, 3), "{:?}", hall.quarantine().collect::<Vec<_>>());
     assert_eq!(tally.get(REFUSED, "json/value not declared in the site file"), 2);
@@ -310,6 +305,56 @@ fn a_million_new_topics_cost_a_counter() {
     assert_eq!((hall.catalogue().len(), tally.get(REFUSED, "json/too many points of a source")), (500, 1_000_000 - 499));
     let t = hall.take(&known, Timestamp(T0 + 1), &tally);
     assert_eq!((t.values, hall.quarantine().count()), (1, 256));
+}
+
+/// A Sparkplug message of edge `e`: its metrics are (name, value, ms).
+fn sparkplug(kind: &str, seq: Option<u64>, metrics: &[(&str, f64, i64)]) -> Packet {
+    use prost::Message;
+    use tramuntana::ingest::decode::sparkplug_wire::{Metric, Payload, Sent};
+    let metric = |&(name, value, at): &(&str, f64, i64)| Metric {
+        name: Some(name.into()),
+        timestamp: Some(at as u64),
+        datatype: Some(if name == "bdSeq" { 4 } else { 10 }),
+        value: Some(if name == "bdSeq" { Sent::Long(value as u64) } else { Sent::Double(value) }),
+        ..Metric::default()
+    };
+    let payload = Payload { timestamp: Some(T0 as u64), metrics: metrics.iter().map(metric).collect(), seq, uuid: None };
+    Packet { topic: format!("spBv1.0/g/{kind}/e"), payload: payload.encode_to_vec().into(), retain: false }
+}
+
+#[test]
+fn sparkplug_deaths_silence_gaps_cast_doubt_and_births_lift_both() {
+    let text = "format = 1\n[site]\nid = \"hall\"\nname = \"Hall\"\ntime_zone = \"UTC\"\n[bus]\nclock = \"host\"\n[[source]]\nfilter = \"spBv1.0/#\"\nformat = \"sparkplug\"\n[[source.value]]\nkey = \"p\"\nunit = \"kW\"\npath = \"{edge}/p\"\n";
+    let mut hall = SiteIngest::new(&SiteFile::parse(Path::new("s"), text).unwrap(), Classes::default(), Catalogue::new());
+    let tally = Tally::new();
+    let birth = sparkplug("NBIRTH", Some(0), &[("bdSeq", 3.0, T0), ("p", 5.0, T0 - 60_000)]);
+    let t = take(&mut hall, &tally, std::slice::from_ref(&birth));
+    let id = t.readings[0].point;
+    let quality = |hall: &SiteIngest| hall.latest(id).unwrap().quality;
+    let t = take(&mut hall, &tally, &[sparkplug("NDATA", Some(2), &[("p", 6.0, T0 - 50_000)])]);
+    assert_eq!((quality(&hall), t.outgoing[0].topic.as_str()), (Quality::DISTRUSTED, "spBv1.0/g/NCMD/e"));
+    // The rebirth repeats a value with its old timestamp: it is current all the same.
+    take(&mut hall, &tally, std::slice::from_ref(&birth));
+    assert_eq!((quality(&hall), hall.latest(id).unwrap().value), (Quality::GOOD, 5.0));
+    let t = take(&mut hall, &tally, &[sparkplug("NDEATH", None, &[("bdSeq", 3.0, T0)])]);
+    assert!(quality(&hall) == Quality::NO_VALUE && t.readings[0].value.is_nan() && t.readings[0].at == Timestamp(T0));
+    take(&mut hall, &tally, std::slice::from_ref(&birth));
+    assert_eq!((quality(&hall), hall.latest(id).unwrap().value), (Quality::GOOD, 5.0));
+    // Another session's death: neither believed nor ignored.
+    let t = take(&mut hall, &tally, &[sparkplug("NDEATH", None, &[("bdSeq", 2.0, T0)])]);
+    assert_eq!((quality(&hall), t.outgoing.len(), t.readings.len()), (Quality::DISTRUSTED, 1, 0));
+    // History is stored and never becomes the newest value.
+    let mut old = sparkplug("NBIRTH", Some(0), &[("bdSeq", 3.0, T0), ("p", 7.0, T0)]);
+    take(&mut hall, &tally, std::slice::from_ref(&old));
+    let wire = <tramuntana::ingest::decode::sparkplug_wire::Payload as prost::Message>::decode(&old.payload[..]).unwrap();
+    let mut wire = wire;
+    wire.seq = Some(1);
+    wire.metrics[1].is_historical = Some(true);
+    wire.metrics[1].timestamp = Some(T0 as u64 + 10);
+    old.topic = "spBv1.0/g/NDATA/e".into();
+    old.payload = prost::Message::encode_to_vec(&wire).into();
+    let t = take(&mut hall, &tally, &[old]);
+    assert_eq!((t.readings[0].quality, hall.latest(id).unwrap().at), (Quality::HISTORICAL, Timestamp(T0)));
 }
 
 /// A broker on a free loopback port, in this process.
@@ -392,7 +437,7 @@ fn the_link_delivers_in_order_publishes_what_is_ours_and_names_what_is_wrong() {
         while got.len() < 3000 {
             let delivery = tokio::time::timeout(limit, inbox.recv()).await.unwrap().unwrap();
             got.extend(delivery.packets.into_iter().map(|p| p.payload));
-            delivery.receipt.acknowledge().await;
+            delivery.receipt.acknowledge();
         }
         assert!(got.iter().enumerate().all(|(i, p)| *p == out(i as i64).payload), "in order, each once");
         drop(inbox);
@@ -505,7 +550,7 @@ fn link_pace() {
                 };
                 got += d.packets.len();
                 batches += 1;
-                d.receipt.acknowledge().await;
+                d.receipt.acknowledge();
             }
         }
         let s = begin.elapsed().as_secs_f64();

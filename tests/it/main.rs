@@ -1,15 +1,19 @@
 //! The one integration test binary; each room has its file.
 
 mod api;
+mod common;
 mod control;
 mod demo;
 mod forecast;
+mod formats;
 mod influx;
 mod ingest;
+mod link;
 mod plant;
 mod plant_model;
 mod quality;
 mod report;
 mod serve;
 mod store;
+mod store_size;
 mod tidy;

@@ -261,24 +261,6 @@ mod twin {
         println!("          margins {:?}", a.least_margin.iter().map(|(k, v)| format!("{k} {v:.2}")).collect::<Vec<_>>());
     }
 
-    /// Makes the shipped models again; `git diff models` must stay empty.
-    /// `cargo test --release --test it plant_model::twin::remake -- --ignored --nocapture`
-    #[test]
-    #[ignore = "writes models/; takes about a minute"]
-    fn remake_the_shipped_models() {
-        for site in SITES {
-            let (file, spec) = load(site);
-            let t = std::time::Instant::now();
-            let data = excite::dataset(&file, &spec, &excite::SHIPPED_SEEDS).unwrap();
-            println!("{site}: {} rows in {:?}", data.len(), t.elapsed());
-            let t = std::time::Instant::now();
-            let name = format!("{}/1", file.control.plant_model.clone().unwrap());
-            let model = identified::fit(&data, &file, &name, excite::SHIPPED_SEEDS[0]).unwrap();
-            println!("{:?}\n{:?}, {} features in {:?}", model.card, model.fit, model.features.len(), t.elapsed());
-            identified::save(&model, &root().join("models").join(&name)).unwrap();
-        }
-    }
-
     /// Cooling power of a row: as predicted at rest, as measured.
     fn cooling(model: &IdentifiedModel, row: &Row) -> (f64, f64) {
         let ours =
@@ -425,10 +407,11 @@ mod twin {
     #[test]
     #[ignore = "an experiment of minutes: prints what receding control on the model reaches of the optimum"]
     fn how_much_of_the_optimum_the_model_reaches() {
+        let seeds: Vec<u64> = (excite::SHIPPED_SEED..).take(excite::SHIPPED_SEGMENTS as usize).collect();
         for site in SITES {
             let (file, spec) = load(site);
             let t = std::time::Instant::now();
-            let model = identify_from_sim(&file, &spec, &excite::SHIPPED_SEEDS).unwrap();
+            let model = identify_from_sim(&file, &spec, &seeds).unwrap();
             println!("{site}: {:?}, {} features, {:?}\n{}", model.fit, model.features.len(), t.elapsed(), model.card.figures);
             println!("{:#?}", model.card.leak);
             let state =

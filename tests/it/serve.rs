@@ -3,112 +3,20 @@
 //! They say SKIPPED where Mosquitto or the shared data are missing. Each test brings its own broker on a free port and
 //! ends what it started.
 
+use crate::common::{Service, serve as serve_config};
+use crate::common::{command, free_port, get, mosquitto, points, scratch, shared, site, wait};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-
-const EXEMPLAR: &str = "../shared/data/dsx/exemplar.csv";
-
-/// A child process that ends with the test.
-pub struct Kept(pub Child);
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn scratch(name: &str) -> PathBuf {
-    let dir = std::env::temp_dir().join(format!("tramuntana-{name}-{}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&dir);
-    std::fs::create_dir_all(&dir).expect("a scratch folder");
-    dir
-}
-
-pub fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port()
-}
-
-/// Mosquitto on a port; `None` where it is not installed.
-pub fn mosquitto(dir: &Path, port: u16, more: &str) -> Option<Kept> {
-    let program = ["/usr/sbin/mosquitto", "/usr/bin/mosquitto", "/usr/local/sbin/mosquitto"].into_iter().find(|p| Path::new(p).exists());
-    let Some(program) = program else {
-        println!("SKIPPED: mosquitto is not installed");
-        return None;
-    };
-    let conf = dir.join(format!("mosquitto-{port}.conf"));
-    let text = format!("listener {port} 127.0.0.1\nmax_queued_messages 0\npersistence false\nlog_dest none\n{more}\n");
-    std::fs::write(&conf, text).expect("written");
-    let child = Command::new(program).arg("-c").arg(&conf).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("mosquitto starts");
-    wait("mosquitto", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
-    Some(Kept(child))
-}
-
-fn wait(what: &str, mut done: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(30);
-    while !done() {
-        assert!(Instant::now() < end, "waited 30 s for {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-pub fn command(args: &[&str]) -> Command {
-    let mut c = Command::new(env!("CARGO_BIN_EXE_tramuntana"));
-    c.args(args).current_dir(env!("CARGO_MANIFEST_DIR")).env("NO_COLOR", "1");
-    c
-}
-
-struct Service {
-    child: Kept,
-    api: String,
-}
+use std::path::Path;
+use std::process::Command;
 
 fn serve(broker: &str, data: &Path) -> Service {
-    let port = free_port();
-    let listen = format!("127.0.0.1:{port}");
-    let data = data.to_string_lossy();
-    let child = command(&["serve", "--config", "tramuntana.toml", "--broker", broker, "--data-dir", &data, "--listen", &listen])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("serve starts");
-    let api = format!("http://{listen}");
-    wait("the API", || get(&format!("{api}/api/v1/health")).is_some());
-    Service { child: Kept(child), api }
-}
-
-pub fn get(url: &str) -> Option<Value> {
-    ureq::get(url).call().ok()?.body_mut().read_json().ok()
-}
-
-pub fn site(api: &str, id: &str) -> Value {
-    let all = get(&format!("{api}/api/v1/sites")).unwrap_or_default();
-    let rows = all.as_array().cloned().or_else(|| all["sites"].as_array().cloned()).unwrap_or_default();
-    rows.into_iter().find(|s| s["id"] == id).unwrap_or_default()
-}
-
-/// All points of a site, page by page.
-pub fn points(api: &str, id: &str) -> Vec<Value> {
-    let mut all = Vec::new();
-    let mut cursor = String::new();
-    loop {
-        let page = get(&format!("{api}/api/v1/points?site={id}&limit=100{cursor}")).expect("a page");
-        all.extend(page["points"].as_array().cloned().unwrap_or_default());
-        match page["next"].as_str() {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => return all,
-        }
-    }
+    serve_config("tramuntana.toml", broker, data)
 }
 
 #[test]
 fn nvidias_pod_is_taken_in_whole_and_survives_a_kill() {
-    if !Path::new(env!("CARGO_MANIFEST_DIR")).join(EXEMPLAR).exists() {
-        println!("SKIPPED: ../shared/data not present");
-        return;
-    }
+    let Some(exemplar) = shared("data/dsx/exemplar.csv") else { return };
+    let exemplar = exemplar.to_string_lossy();
     let dir = scratch("exemplar");
     let port = free_port();
     let Some(broker) = mosquitto(&dir, port, "allow_anonymous true") else { return };
@@ -116,7 +24,7 @@ fn nvidias_pod_is_taken_in_whole_and_survives_a_kill() {
     let data = dir.join("data");
     let service = serve(&url, &data);
     wait("the link", || site(&service.api, "dsx-exemplar")["link"]["state"] == "up");
-    let out = command(&["replay", EXEMPLAR, "--broker", &url, "--speed", "max"]).output().expect("replay runs");
+    let out = command(&["replay", &exemplar, "--broker", &url, "--speed", "max"]).output().expect("replay runs");
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     assert!(String::from_utf8_lossy(&out.stdout).contains("4711 messages"), "{}", String::from_utf8_lossy(&out.stdout));
     wait("4,545 values", || site(&service.api, "dsx-exemplar")["readings_in"] == 4545);

@@ -1,12 +1,14 @@
 //! Integration tests of `store`: what was acknowledged is there, once, whatever kills the process.
 
+use rand::{Rng, SeedableRng};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use tramuntana::reading::{PointId, Quality, Reading};
 use tramuntana::site::{Catalogue, Point};
-use tramuntana::store::{Appended, Embedded, Store, StoreError};
+use tramuntana::store::{Appended, Embedded, Expired, Keep, Row, Step, Store, StoreError};
 use tramuntana::time::{Span, Timestamp};
 use tramuntana::units::Kind;
 
@@ -159,7 +161,13 @@ fn a_sealed_day_reads_back_as_the_hot_rows_did() {
     assert_eq!(store.seal("hq", &day).unwrap(), in_day);
     assert_eq!((store.days("hq").unwrap(), store.hot_days("hq").unwrap().len()), (vec![day.clone()], 2));
     assert_eq!(all(&store), before);
-    assert_eq!(store.series("hq", PointId(1), Timestamp(0), Timestamp(i64::MAX), Span::hours(1)).unwrap(), series);
+    let sealed = store.series("hq", PointId(1), Timestamp(0), Timestamp(i64::MAX), Span::hours(1)).unwrap();
+    assert_eq!(sealed.len(), series.len());
+    for (a, b) in sealed.iter().zip(&series) {
+        // Ready-made means are rounded to a millionth of their step's range.
+        assert_eq!(Step { mean: 0.0, ..*a }, Step { mean: 0.0, ..*b });
+        assert!((a.mean - b.mean).abs() <= 1e-6 * (b.max - b.min), "{a:?} {b:?}");
+    }
     // A late row of the sealed day is seen at once, and is in the file after sealing again; so is a row that comes twice.
     store.append("hq", &[reading(0, DAY0 + 1, -1.0), readings[0]]).unwrap();
     assert_eq!(all(&store).len(), 5001);
@@ -171,6 +179,299 @@ fn a_sealed_day_reads_back_as_the_hot_rows_did() {
     assert_eq!(store.seal("hq", "2001-01-01").unwrap(), 0);
     assert!(matches!(store.seal("hq", "../../x"), Err(StoreError::Refused { .. })));
     assert_eq!(store.stats().sealed_days, 1);
+}
+
+const DAY_MS: i64 = 86_400_000;
+
+fn rows(store: &Embedded, point: u32) -> Vec<Row> {
+    store.scan("hq", PointId(point), Timestamp(0), Timestamp(i64::MAX), usize::MAX).unwrap()
+}
+
+/// Steps made by hand.
+fn steps_of(model: &BTreeMap<i64, f64>, from: i64, to: i64, step: i64) -> Vec<(i64, u32, f64, f64, f64)> {
+    let mut out: BTreeMap<i64, Vec<f64>> = BTreeMap::new();
+    model.range(from..to).for_each(|(t, v)| out.entry(t.div_euclid(step) * step).or_default().push(*v));
+    let fold = |v: &[f64], f: fn(f64, f64) -> f64| v.iter().copied().fold(f64::NAN, f);
+    out.into_iter()
+        .map(|(t, v)| (t, v.len() as u32, v.iter().sum::<f64>() / v.len() as f64, fold(&v, f64::min), fold(&v, f64::max)))
+        .collect()
+}
+
+#[test]
+fn whatever_order_rows_come_in_each_is_there_once_in_its_day() {
+    let dir = Scratch::new("order");
+    let mut rng = rand::rngs::StdRng::seed_from_u64(11);
+    let mut store = open(&dir.0, 4);
+    let mut model: Vec<BTreeMap<i64, f64>> = vec![BTreeMap::new(); 4];
+    let (mut clock, mut stored, mut duplicates) = (DAY0, 0, 0);
+    for round in 0..60 {
+        let mut batch = Vec::new();
+        for _ in 0..200 {
+            let point = rng.random_range(0..4_u32);
+            // Mostly in order, sometimes late by up to two days, sometimes again.
+            let at = match rng.random_range(0..10) {
+                0..=6 => {
+                    clock += rng.random_range(1..120_000);
+                    clock
+                }
+                7 | 8 => (clock - rng.random_range(0..2 * DAY_MS)).max(DAY0),
+                _ => model[point as usize].keys().next_back().copied().unwrap_or(clock),
+            };
+            batch.push(reading(point, at, rng.random_range(0..500) as f64 / 10.0));
+        }
+        // Sealed rows are only met when reading; hot ones, and those of the batch, at once.
+        let done = store.append("hq", &batch).unwrap();
+        for r in &batch {
+            model[r.point.0 as usize].entry(r.at.0).or_insert(r.value);
+        }
+        (stored, duplicates) = (stored + done.stored, duplicates + done.duplicates);
+        match round % 10 {
+            3 => store.compact().unwrap(),
+            6 => drop(store.seal_before("hq", Timestamp(clock - DAY_MS)).unwrap()),
+            8 => {
+                drop(store);
+                store = open(&dir.0, 4);
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(stored + duplicates, 60 * 200);
+    assert!(store.days("hq").unwrap().len() > 2 && !store.hot_days("hq").unwrap().is_empty());
+    let check = |store: &Embedded| {
+        for (p, model) in model.iter().enumerate() {
+            let there: Vec<(i64, f64)> = rows(store, p as u32).iter().map(|r| (r.at.0, r.value)).collect();
+            assert!(there == model.iter().map(|(t, v)| (*t, *v)).collect::<Vec<_>>(), "point {p}");
+        }
+        // Steps: of all points at once, with and without ready-made ones, across days, from and to anywhere.
+        for (step, from, to) in [
+            (300_000, DAY0, DAY0 + 30 * DAY_MS),
+            (3_600_000, DAY0, clock),
+            (7 * 60_000, DAY0 + 12_345, clock - 99),
+            (5 * 3_600_000, DAY0, clock),
+            (3 * DAY_MS, DAY0 - DAY_MS, clock),
+        ] {
+            let points = [PointId(2), PointId(0), PointId(3)];
+            let mut found: BTreeMap<u32, Vec<Step>> = BTreeMap::new();
+            let mut keep = |id: PointId, steps: &[Step]| {
+                found.entry(id.0).or_default().extend_from_slice(steps);
+                true
+            };
+            store.series_each("hq", &points, Timestamp(from), Timestamp(to), Span(step), &mut keep).unwrap();
+            for p in points {
+                let expected = steps_of(&model[p.0 as usize], from, to, step);
+                let found = found.remove(&p.0).unwrap_or_default();
+                assert_eq!(found.len(), expected.len(), "point {}, step {step}", p.0);
+                for (s, (at, count, mean, min, max)) in found.iter().zip(expected) {
+                    assert_eq!((s.at.0, s.count, s.min, s.max), (at, count, min, max), "point {}, step {step}", p.0);
+                    assert!((s.mean - mean).abs() <= 1e-5 * (max - min) + 1e-9 * mean.abs(), "{s:?} {mean}");
+                }
+            }
+        }
+    };
+    check(&store);
+    // All days, also those that got late rows after they were sealed, and once more from the disk.
+    store.seal_before("hq", Timestamp(i64::MAX / 2)).unwrap();
+    assert_eq!(store.hot_days("hq").unwrap(), Vec::<String>::new());
+    store.compact().unwrap();
+    check(&store);
+    assert!(store.inspect("hq", true).unwrap().iter().all(|r| r.fault.is_none()));
+    drop(store);
+    check(&open(&dir.0, 4));
+}
+
+#[test]
+fn a_crash_between_sealing_and_forgetting_shows_nothing_twice() {
+    let dir = Scratch::new("sealing");
+    let (before, after) = (dir.0.join("before"), dir.0.join("after"));
+    let store = open(&before, 3);
+    store.append("hq", &(0..5000).map(numbered).collect::<Vec<_>>()).unwrap();
+    store.compact().unwrap();
+    drop(store);
+    copy_dir(&before, &after);
+    let store = open(&after, 3);
+    assert_eq!(store.seal("hq", &Timestamp(DAY0).day()).unwrap(), 5000);
+    drop(store);
+    // The sealed files are there, and the hot rows still too; besides, a file that was cut short aside of its name.
+    copy_dir(&after.join("sealed"), &before.join("sealed"));
+    std::fs::write(before.join("sealed/hq/raw/2026-07-15.parquet-aside"), b"PAR1 torn").unwrap();
+    let store = open(&before, 3);
+    assert_eq!(numbers(&store), (0..5000).collect::<Vec<_>>());
+    let hour = store.series("hq", PointId(1), Timestamp(DAY0), Timestamp(DAY0 + DAY_MS), Span::hours(1)).unwrap();
+    assert_eq!(hour.iter().map(|s| s.count).sum::<u32>(), 1667);
+    assert_eq!(store.seal("hq", &Timestamp(DAY0).day()).unwrap(), 5000);
+    assert_eq!(store.hot_days("hq").unwrap().len(), 0);
+    assert_eq!(numbers(&store), (0..5000).collect::<Vec<_>>());
+}
+
+#[test]
+fn each_class_of_rows_is_kept_as_long_as_it_says() {
+    let dir = Scratch::new("keep");
+    let store = open(&dir.0, 2);
+    // Ten days of two points, a reading every 20 s.
+    let all: Vec<Reading> =
+        (0..10 * 4320).flat_map(|i| [reading(0, DAY0 + i * 20_000, i as f64), reading(1, DAY0 + i * 20_000, -(i as f64))]).collect();
+    all.chunks(9000).for_each(|c| assert_eq!(store.append("hq", c).unwrap().stored as usize, c.len()));
+    let now = Timestamp(DAY0 + 10 * DAY_MS);
+    assert_eq!(store.seal_before("hq", now).unwrap().len(), 10);
+    let keep = Keep { raw_days: 2, minute_days: 5, hour_days: 8, meter_days: 9 };
+    let meters = BTreeSet::from([PointId(1)]);
+    assert_eq!(store.expire("hq", now, &keep, &meters).unwrap(), Expired { raw: 8, minute: 5, hour: 2, meter: 0 });
+    assert_eq!(store.expire("hq", now, &keep, &meters).unwrap(), Expired::default());
+    // Rows: all of the last two days, the meter's of nine.
+    assert_eq!((rows(&store, 0).len(), rows(&store, 1).len()), (2 * 4320, 9 * 4320));
+    let steps = |point, step| store.series("hq", PointId(point), Timestamp(DAY0), now, step).unwrap();
+    let counted = |steps: &[Step]| steps.iter().map(|s| u64::from(s.count)).sum::<u64>();
+    // Minutes of five days, then hours of eight.
+    assert_eq!(steps(0, Span::minutes(1)).iter().filter(|s| s.at.0 >= DAY0 + 5 * DAY_MS).count(), 5 * 1440);
+    assert_eq!(counted(&steps(0, Span::hours(1))), 8 * 4320);
+    assert_eq!(steps(0, Span::hours(1)).len(), 8 * 24);
+    assert_eq!(counted(&steps(1, Span::minutes(1))), 9 * 4320);
+    let first = steps(0, Span::hours(1))[0];
+    let exact: f64 = (2 * 4320..2 * 4320 + 180).map(f64::from).sum::<f64>() / 180.0;
+    assert!((first.mean - exact).abs() < 1e-3 && first.min == 8640.0 && first.max == 8819.0, "{first:?}");
+    // Late rows of a day whose rows are gone do not replace its steps, and do not stay for ever.
+    store.append("hq", &[reading(0, DAY0 + 4 * DAY_MS + 7, 1e9)]).unwrap();
+    store.seal_before("hq", now).unwrap();
+    assert_eq!(counted(&steps(0, Span::hours(1))), 8 * 4320);
+    assert!(store.hot_days("hq").unwrap().is_empty());
+    assert!(store.inspect("hq", true).unwrap().iter().all(|r| r.fault.is_none()));
+}
+
+fn python() -> Option<String> {
+    let python = std::env::var("TRAMUNTANA_PYTHON").ok().filter(|p| Path::new(p).exists());
+    if python.is_none() {
+        println!("SKIPPED: TRAMUNTANA_PYTHON names no Python (tests/run sets it)");
+    }
+    python
+}
+
+#[test]
+fn pandas_and_duckdb_read_a_sealed_day_as_we_do() {
+    let Some(python) = python() else { return };
+    let dir = Scratch::new("pandas");
+    let store = open(&dir.0, 3);
+    let mut readings: Vec<Reading> = (0..20_000).map(|i| reading((i % 3) as u32, DAY0 + i * 4000, (i % 977) as f64 / 10.0)).collect();
+    readings[7].quality = Quality::LATE.with(Quality::FROZEN);
+    readings[8] = Reading { value: f64::NAN, quality: Quality::NO_VALUE, ..readings[8] };
+    store.append("hq", &readings).unwrap();
+    let day = Timestamp(DAY0).day();
+    store.seal("hq", &day).unwrap();
+    let script = r#"
+import sys, pandas, duckdb
+raw, five, points = (sys.argv[1] + p for p in ("/raw/" + sys.argv[2] + ".parquet", "/5m/" + sys.argv[2] + ".parquet", "/points.csv"))
+p = pandas.read_parquet(raw)
+d = duckdb.sql(f"select * from '{raw}'").df()
+assert p.equals(d.astype(p.dtypes.to_dict())), "pandas and DuckDB differ"
+for r in p.itertuples(index=False): print(r.point, r.at_ms, repr(float(r.value)), r.quality)
+s = pandas.read_parquet(five)
+g = p.dropna().assign(at=p.at_ms // 300000 * 300000).groupby(["point", "at"]).value.agg(["min", "max", "count"]).reset_index()
+s = s[s["count"] > 0].reset_index(drop=True)
+assert (s.point == g.point).all() and (s.at_ms == g["at"]).all() and (s["min"] == g["min"]).all() and (s["count"] == g["count"]).all()
+assert list(pandas.read_csv(points).path) == [f"CDU/LiquidTemperature/{i}" for i in range(3)]
+"#;
+    let site = dir.0.join("sealed/hq");
+    let out = Command::new(python).args(["-c", script, site.to_str().unwrap(), &day]).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    let mut theirs = text.lines();
+    for point in 0..3 {
+        for r in rows(&store, point) {
+            let line = theirs.next().expect("as many rows");
+            let f: Vec<&str> = line.split(' ').collect();
+            let value: f64 = f[2].parse().unwrap();
+            assert_eq!((f[0], f[1], f[3]), (point.to_string().as_str(), r.at.0.to_string().as_str(), r.quality.0.to_string().as_str()));
+            assert!(value.to_bits() == r.value.to_bits() || (value.is_nan() && r.value.is_nan()), "{line}");
+        }
+    }
+    assert_eq!(theirs.next(), None);
+}
+
+fn tramuntana(args: &[&str]) -> (bool, String) {
+    let out = Command::new(env!("CARGO_BIN_EXE_tramuntana")).args(args).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    (out.status.success(), format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr)))
+}
+
+#[test]
+fn what_is_exported_can_be_imported_and_is_the_same() {
+    let dir = Scratch::new("exchange");
+    let (a, b) = (dir.0.join("a"), dir.0.join("b"));
+    let store = open(&a, 3);
+    let mut readings: Vec<Reading> = (0..9000).map(numbered).map(|r| Reading { value: r.value / 7.0, ..r }).collect();
+    readings[5] = Reading { value: f64::NAN, quality: Quality::NO_VALUE, ..readings[5] };
+    store.append("hq", &readings).unwrap();
+    let before: Vec<Vec<Row>> = (0..3).map(|p| rows(&store, p)).collect();
+    drop(store);
+    let path = |name: &str| dir.0.join(name).to_string_lossy().into_owned();
+    let (dir_a, dir_b) = (a.to_string_lossy(), b.to_string_lossy());
+    for file in ["all.csv", "all.parquet"] {
+        let _ = std::fs::remove_dir_all(&b);
+        let (ok, text) = tramuntana(&["store", "export", "--data-dir", &dir_a, "--site", "hq", "--out", &path(file)]);
+        assert!(ok && text.contains("9000 rows of 3 points"), "{text}");
+        for (stored, there) in [(9000, 0), (0, 9000)] {
+            let (ok, text) = tramuntana(&["store", "import", "--data-dir", &dir_b, "--site", "hq", &path(file)]);
+            assert!(ok && text.contains(&format!("{stored} readings stored, {there} were there already, 0 refused")), "{text}");
+        }
+        let (ok, text) = tramuntana(&["store", "compact", "--data-dir", &dir_b]);
+        assert!(ok && text.contains("hq: sealed"), "{text}");
+        let (ok, text) = tramuntana(&["store", "verify", "--data-dir", &dir_b]);
+        assert!(ok && text.contains(" ok"), "{text}");
+        let store = Embedded::open(&b).unwrap();
+        let same =
+            |a: &Row, b: &Row| a.at == b.at && a.quality == b.quality && (a.value == b.value || (a.value.is_nan() && b.value.is_nan()));
+        for (p, before) in before.iter().enumerate() {
+            let after = rows(&store, p as u32);
+            assert!(after.len() == before.len() && after.iter().zip(before).all(|(a, b)| same(a, b)), "{file}, point {p}");
+        }
+        assert_eq!(
+            store.catalogue("hq").unwrap().iter().map(|p| (p.path.as_str(), p.kind)).collect::<Vec<_>>()[0],
+            ("CDU/LiquidTemperature/0", Kind::Temperature)
+        );
+    }
+    // Steps, one point, a part of the time; what cannot be read is named with its line and does not stop the rest.
+    let (ok, text) = tramuntana(&[
+        "store",
+        "export",
+        "--data-dir",
+        &dir_b,
+        "--site",
+        "hq",
+        "--point",
+        "CDU/LiquidTemperature/1",
+        "--step",
+        "5min",
+        "--to",
+        &Timestamp(DAY0 + 600_000).to_string(),
+    ]);
+    assert!(ok && text.lines().count() == 3 && text.starts_with("at_ms,time,point,unit,mean,min,max,count,quality\n"), "{text}");
+    std::fs::write(
+        path("bad.csv"),
+        "time,point,value,unit\nnoon,a/b/c,1,W\n2026-01-01T00:00:00Z,a/b/c,1.5,kW\n2026-01-01T00:00:01Z,a/b/c,x,kW\n",
+    )
+    .unwrap();
+    let (ok, text) = tramuntana(&["store", "import", "--data-dir", &dir_b, "--site", "new", &path("bad.csv")]);
+    assert!(
+        ok && text.contains("1 readings stored, 0 were there already, 2 refused") && text.contains("row 2") && text.contains("row 4"),
+        "{text}"
+    );
+    let (ok, text) = tramuntana(&["store", "export", "--data-dir", &dir_b, "--site", "new", "--point", "nobody"]);
+    assert!(!ok && text.contains("--point"), "{text}");
+    std::fs::write(
+        path("in.lp"),
+        "cpu,host=a usage=1.5,idle=98i 1784000000000000000\ncpu,host=a usage=x 1784000001000000000\nmem,host=a used=7\n",
+    )
+    .unwrap();
+    let (ok, text) = tramuntana(&["store", "import", "--data-dir", &dir_b, "--site", "lp", &path("in.lp")]);
+    assert!(ok && text.contains("2 readings stored, 0 were there already, 2 refused"), "{text}");
+    let (ok, text) = tramuntana(&["store", "export", "--data-dir", &dir_b, "--site", "lp", "--point", "cpu,host=a/usage"]);
+    assert!(ok && text.contains("1784000000000,2026-07-14T03:33:20Z,\"cpu,host=a/usage\",,1.5,0"), "{text}");
+    // A damaged file is named.
+    let day = b.join("sealed/hq/raw").read_dir().unwrap().next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&day).unwrap();
+    let middle = bytes.len() / 3;
+    bytes[middle..middle + 40].iter_mut().for_each(|b| *b ^= 0x5a);
+    std::fs::write(&day, bytes).unwrap();
+    let (ok, text) = tramuntana(&["store", "verify", "--data-dir", &dir_b]);
+    assert!(!ok && text.contains("damaged"), "{text}");
 }
 
 #[test]

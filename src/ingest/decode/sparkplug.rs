@@ -12,8 +12,8 @@
 //! marked distrusted until its rebirth; an edge is asked at most once in [`ASK_EVERY`].
 //!
 //! A death whose `bdSeq` is not its birth's is, by the specification, to be ignored: it may be the will of an earlier
-//! session that the broker delivered late. But publishers exist that number wrongly (`pysparkplug` 0.4: the will of a
-//! session carries another number than its birth), and believing a dead sensor is the worse mistake. So such a death makes
+//! session that the broker delivered late. But publishers exist that number wrongly (`pysparkplug` 0.6.1 prepares the next
+//! session's number right after its birth, and its parting NDEATH carries that one), and believing a dead sensor is the worse mistake. So such a death makes
 //! the edge *suspect*, not dead, and asks for a rebirth: a living edge answers and is trusted again, a dead one stays so.
 
 use super::sparkplug_wire::{Metric, Payload, Sent, datatype};
@@ -63,6 +63,8 @@ pub struct Change {
     pub died: bool,
     /// Every point of the edge is to be distrusted until its rebirth.
     pub suspect: bool,
+    /// The sender was born: its values are current.
+    pub born: bool,
 }
 
 /// A metric as its birth described it.
@@ -145,7 +147,7 @@ pub fn rebirth(group: &str, edge: &str, now: Timestamp) -> (String, Vec<u8>) {
         value: Some(Sent::Boolean(true)),
         ..Metric::default()
     };
-    let payload = Payload { timestamp: Some(now.0 as u64), metrics: vec![metric], seq: None };
+    let payload = Payload { timestamp: Some(now.0 as u64), metrics: vec![metric], ..Payload::default() };
     (format!("spBv1.0/{group}/NCMD/{edge}"), payload.encode_to_vec())
 }
 
@@ -163,6 +165,9 @@ impl Edges {
             return Ok(None);
         }
         let payload = Payload::decode(payload).map_err(|_| "message not protobuf")?;
+        if payload.uuid.as_deref() == Some("SPBV1.0_COMPRESSED") {
+            return Err("compressed payload not read");
+        }
         if payload.metrics.len() > SAMPLES_MAX {
             return Err("too many values in a message");
         }
@@ -191,8 +196,9 @@ impl Edges {
         match kind {
             Kind::NodeBirth | Kind::DeviceBirth => {
                 self.metrics -= device.count().min(self.metrics);
-                let born = device.birth(&payload, budget + device.count(), batch);
-                self.metrics += born;
+                let learned = device.birth(&payload, budget + device.count(), batch);
+                self.metrics += learned;
+                change.born = true;
             }
             Kind::NodeData | Kind::DeviceData => device.data(&payload, edge_suspect, batch),
             Kind::NodeDeath | Kind::DeviceDeath | Kind::Other => {}
@@ -384,7 +390,7 @@ mod tests {
     impl Host {
         /// What a message gives: its samples, its refusals, what it changes.
         fn take(&mut self, topic: &str, seq: Option<u64>, metrics: Vec<Metric>) -> (Vec<Seen>, Vec<(&'static str, u64)>, Change) {
-            let bytes = Payload { timestamp: Some(T), metrics, seq }.encode_to_vec();
+            let bytes = Payload { timestamp: Some(T), metrics, seq, uuid: None }.encode_to_vec();
             let mut batch = Batch::default();
             self.1 += 20_000;
             let (_, change) = self.0.take(&format!("spBv1.0/{topic}"), &bytes, Timestamp(self.1), &mut batch).unwrap().unwrap();
@@ -395,14 +401,15 @@ mod tests {
     fn born() -> Host {
         let mut host = Host(Edges::default(), 0);
         let node = vec![metric("bdSeq", 0, datatype::INT64, Sent::Long(7)), metric("load", 1, datatype::DOUBLE, Sent::Double(0.5))];
-        assert_eq!(host.take("g/NBIRTH/e", Some(0), node), (vec![Seen::number("load", 0.5, Some(T as i64))], vec![], Change::default()));
+        assert_eq!(host.take("g/NBIRTH/e", Some(0), node), (vec![Seen::number("load", 0.5, Some(T as i64))], vec![], BORN));
         let device = vec![metric("temp", 1, datatype::INT32, Sent::Int(-5i32 as u32))];
         assert_eq!(host.take("g/DBIRTH/e/d", Some(1), device).0, [Seen::number("temp", -5.0, Some(T as i64))]);
         host
     }
 
-    const NOTHING: Change = Change { ask: false, died: false, suspect: false };
-    const LOST: Change = Change { ask: true, died: false, suspect: true };
+    const NOTHING: Change = Change { ask: false, died: false, suspect: false, born: false };
+    const LOST: Change = Change { ask: true, suspect: true, ..NOTHING };
+    const BORN: Change = Change { born: true, ..NOTHING };
 
     #[test]
     fn aliases_stand_for_names_and_seq_wraps() {
@@ -443,7 +450,7 @@ mod tests {
         assert_eq!(host.take("g/NDEATH/e", None, will(7)).2, Change { died: true, ..NOTHING });
         let mut host = born();
         assert_eq!(host.take("g/NDEATH/e", None, will(6)).2, LOST, "neither believed nor ignored");
-        assert_eq!(host.take("g/NBIRTH/e", Some(0), will(8)).2, NOTHING);
+        assert_eq!(host.take("g/NBIRTH/e", Some(0), will(8)).2, BORN);
         // An edge that was never born here: its data cannot be read, so it is asked.
         let mut host = Host(Edges::default(), 0);
         let (seen, refused, change) = host.take("g/NDATA/x", Some(9), vec![metric("a", 1, datatype::INT32, Sent::Int(1))]);

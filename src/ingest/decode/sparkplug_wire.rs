@@ -12,6 +12,9 @@ pub struct Payload {
     pub metrics: Vec<Metric>,
     #[prost(uint64, optional, tag = "3")]
     pub seq: Option<u64>,
+    /// What the body is, where the message is not of metrics.
+    #[prost(string, optional, tag = "4")]
+    pub uuid: Option<String>,
 }
 
 /// One metric.

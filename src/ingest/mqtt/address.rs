@@ -1,8 +1,9 @@
-//! A broker's address: `mqtt://[user[:password]@]host[:port]`.
+//! A broker's address: `mqtt://[user[:password]@]host[:port]`, or `mqtts://…` for TLS.
 
 use std::fmt;
 
 const PORT: u16 = 1883;
+const PORT_TLS: u16 = 8883;
 
 /// Where a broker is and who we are there. `Display` and `Debug` never show the password.
 #[derive(Clone, PartialEq, Eq)]
@@ -10,13 +11,17 @@ pub struct BrokerAddress {
     /// Host name or address; IPv6 in brackets.
     pub host: String,
     pub port: u16,
+    /// `mqtts://`
+    pub tls: bool,
     pub user: Option<String>,
     pub password: Option<String>,
 }
 
 /// A refused address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("broker address {shown:?}: {why}; write mqtt://[user[:password]@]host[:port], for example mqtt://127.0.0.1:1883")]
+#[error(
+    "broker address {shown:?}: {why}; write mqtt://[user[:password]@]host[:port] (mqtts:// for TLS), for example mqtt://127.0.0.1:1883"
+)]
 pub struct BadAddress {
     shown: String,
     why: String,
@@ -26,9 +31,9 @@ impl BrokerAddress {
     /// Reads an address. User and password may be percent-encoded.
     pub fn parse(text: &str) -> Result<BrokerAddress, BadAddress> {
         let refuse = |why: &str| BadAddress { shown: without_password(text), why: why.into() };
-        let rest = match text.trim().split_once("://") {
-            Some(("mqtt" | "tcp", rest)) => rest,
-            Some(("mqtts" | "ssl", _)) => return Err(refuse("TLS is not built in; put the broker's plain listener on a private network")),
+        let (tls, rest) = match text.trim().split_once("://") {
+            Some(("mqtt" | "tcp", rest)) => (false, rest),
+            Some(("mqtts" | "ssl", rest)) => (true, rest),
             Some((scheme, _)) => return Err(refuse(&format!("unknown scheme {scheme:?}"))),
             None => return Err(refuse("there is no mqtt:// in front")),
         };
@@ -57,10 +62,11 @@ impl BrokerAddress {
             return Err(refuse("there is no host (an IPv6 address stands in brackets)"));
         }
         let port = match port {
+            None if tls => PORT_TLS,
             None => PORT,
             Some(p) => p.parse().ok().filter(|p| *p != 0).ok_or_else(|| refuse("the port is not a number from 1 to 65535"))?,
         };
-        Ok(BrokerAddress { host: host.into(), port, user: user.filter(|u| !u.is_empty()), password })
+        Ok(BrokerAddress { host: host.into(), port, tls, user: user.filter(|u| !u.is_empty()), password })
     }
 
     /// The same broker with a password from elsewhere (an environment variable, a file).
@@ -74,9 +80,10 @@ impl BrokerAddress {
 
 impl fmt::Display for BrokerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "mqtts" } else { "mqtt" };
         match &self.user {
-            Some(user) => write!(f, "mqtt://{user}@{}:{}", self.host, self.port),
-            None => write!(f, "mqtt://{}:{}", self.host, self.port),
+            Some(user) => write!(f, "{scheme}://{user}@{}:{}", self.host, self.port),
+            None => write!(f, "{scheme}://{}:{}", self.host, self.port),
         }
     }
 }
@@ -119,8 +126,10 @@ mod tests {
         assert_eq!((a.host.as_str(), a.port, a.user.as_deref(), a.password.as_deref()), ("broker.hall", 1884, Some("ann"), Some("p@ss")));
         assert_eq!(format!("{a} {a:?}"), "mqtt://ann@broker.hall:1884 mqtt://ann@broker.hall:1884");
         assert_eq!(BrokerAddress::parse("mqtt://127.0.0.1").unwrap().port, 1883);
+        let tls = BrokerAddress::parse("mqtts://hall").unwrap();
+        assert_eq!((tls.tls, tls.port, tls.to_string().as_str()), (true, 8883, "mqtts://hall:8883"));
         assert_eq!(BrokerAddress::parse("mqtt://[::1]:1885/").unwrap().host, "[::1]");
-        for bad in ["127.0.0.1:1883", "http://x", "mqtt://", "mqtt://h:0", "mqtt://h:99999", "mqtt://::1", "mqtt://h/x", "mqtts://h"] {
+        for bad in ["127.0.0.1:1883", "http://x", "mqtt://", "mqtt://h:0", "mqtt://h:99999", "mqtt://::1", "mqtt://h/x"] {
             let why = BrokerAddress::parse(bad).unwrap_err().to_string();
             assert!(why.contains("mqtt://[user[:password]@]host[:port]"), "{why}");
         }

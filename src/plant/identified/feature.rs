@@ -135,6 +135,8 @@ impl Ranges<'_> {
 
 /// Approaches of exchangers at mean load, K.
 const APPROACHES_K: [f64; 8] = [1.5, 2.5, 3.5, 5.0, 6.5, 8.5, 11.0, 15.0];
+/// Rises over a supply temperature at mean load, K.
+const RISES_K: [f64; 4] = [2.0, 4.0, 7.0, 11.0];
 /// Hinges with directions drawn at random, for what the shaped ones miss.
 const DRAWN: usize = 260;
 
@@ -178,6 +180,12 @@ pub fn dictionary(b: &Binding, l: &Layout, ranges: &Ranges<'_>) -> Vec<Feature> 
             for k in ranges.quantiles(|z| z[a] - wet * z[wb] - (1.0 - wet) * z[db], [0.1, 0.3, 0.5, 0.7, 0.9]) {
                 // max(0, knot − lift), alone and per load: the approach that fans and compressors fight.
                 out.push(Feature::new(&[(a, -1.0), (wb, wet), (db, 1.0 - wet)], k).hinge().times(own));
+            }
+        }
+        // What saturates: a valve or a fan that is fully open lets a temperature rise with supply + k·load from there on.
+        for k in RISES_K {
+            for c in ranges.quantiles(|z| z[a] + k * z[own], [0.45, 0.6, 0.75, 0.9]) {
+                out.push(Feature::new(&[(a, 1.0), (own, k)], -c).hinge());
             }
         }
         // The approach to every other loop: an exchanger needs one in proportion to its heat, k·load − gap.

@@ -19,7 +19,7 @@ use ndarray::Array2;
 /// Fewest usable rows: below it cross-validation says nothing.
 pub const ROWS_MIN: usize = 240;
 /// Features that a model keeps.
-const FEATURES_MAX: usize = 180;
+const FEATURES_MAX: usize = 220;
 /// Blocks of time that take turns in being held out.
 const FOLDS: usize = 8;
 /// Lags tried for limited roles, s.

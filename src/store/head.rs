@@ -1,0 +1,97 @@
+//! The head: rows that are in the log and not yet in chunks, in memory, by site and point.
+//!
+//! Words: a row is *in order* where it is newer than everything known of its point, else *late*.
+//! Invariants: what is here is in the log too, so that it can be made again from it; rows of a point are unique; the
+//! number of rows is what the store bounds ([`super::hot`] flushes the head into chunks).
+
+use super::Row;
+use crate::reading::{PointId, Quality};
+use crate::time::Timestamp;
+use std::collections::{BTreeMap, HashMap};
+
+/// The rows of one point that wait for their chunk.
+#[derive(Default)]
+pub struct Waiting {
+    /// In order: rising times, newer than every chunk of the point.
+    pub rows: Vec<Row>,
+    pub late: BTreeMap<Timestamp, (f64, Quality)>,
+    /// Newest time of the point in head and chunks; `None` = not looked up yet.
+    pub newest: Option<Timestamp>,
+}
+
+impl Waiting {
+    pub fn has(&self, at: Timestamp) -> bool {
+        self.late.contains_key(&at) || self.rows.binary_search_by_key(&at, |r| r.at).is_ok()
+    }
+
+    /// Rows with `from <= at < to`, in order of time.
+    pub fn range(&self, from: Timestamp, to: Timestamp) -> Vec<Row> {
+        let (a, b) = (self.rows.partition_point(|r| r.at < from), self.rows.partition_point(|r| r.at < to));
+        let mut out = self.rows[a..b.max(a)].to_vec();
+        if from < to && !self.late.is_empty() {
+            out.extend(self.late.range(from..to).map(|(at, (value, quality))| Row { at: *at, value: *value, quality: *quality }));
+            out.sort_by_key(|r| r.at);
+        }
+        out
+    }
+
+    fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.late.is_empty()
+    }
+}
+
+/// See the module's text.
+#[derive(Default)]
+pub struct Head {
+    sites: HashMap<u16, Vec<Waiting>>,
+    pub rows: usize,
+}
+
+impl Head {
+    /// The places of the first `points` points of a site.
+    pub fn of(&mut self, site: u16, points: usize) -> &mut [Waiting] {
+        let waiting = self.sites.entry(site).or_default();
+        if waiting.len() < points {
+            waiting.resize_with(points, Waiting::default);
+        }
+        waiting
+    }
+
+    /// Every point that has rows here.
+    pub fn waiting(&self) -> impl Iterator<Item = (u16, PointId, &Waiting)> {
+        let all = self.sites.iter().flat_map(|(site, w)| w.iter().enumerate().map(|(i, w)| (*site, PointId(i as u32), w)));
+        all.filter(|(_, _, w)| !w.is_empty())
+    }
+
+    /// Forgets the rows, which are in chunks now; keeps what is known of each point.
+    pub fn clear(&mut self) {
+        for w in self.sites.values_mut().flatten() {
+            // A point that stays as busy gets its room again without growing step by step; an idle one gives it back.
+            if w.rows.is_empty() {
+                w.rows = Vec::new()
+            } else {
+                w.rows.clear()
+            }
+            w.late.clear();
+        }
+        self.rows = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn late_rows_stand_in_their_place() {
+        let mut head = Head::default();
+        let w = &mut head.of(3, 2)[1];
+        w.rows = [10, 20, 30].map(|t| Row { at: Timestamp(t), value: 0.0, quality: Quality::GOOD }).to_vec();
+        w.late.insert(Timestamp(15), (1.0, Quality::LATE));
+        let times = |from, to| w.range(Timestamp(from), Timestamp(to)).iter().map(|r| r.at.0).collect::<Vec<_>>();
+        assert_eq!(times(10, 30), [10, 15, 20]);
+        assert!(times(31, 10).is_empty());
+        assert!(w.has(Timestamp(15)) && !w.has(Timestamp(16)));
+        assert_eq!(head.waiting().count(), 1);
+    }
+}

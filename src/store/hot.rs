@@ -1,0 +1,272 @@
+//! The key-value store (fjall) under the hot rows: the log of appends, the chunks, records, names.
+//!
+//! Picture: `append → log entry (durable) + head (memory) → flush → chunks by point, log entries removed`, the flush in
+//! one atomic batch. Opening reads the log back into the head.
+//! Invariants: a chunk holds rows of one point and one UTC day; chunks of a point never overlap in time, so that one look
+//! finds the only chunk that can hold an instant; at most [`CHUNK_ROWS`] rows a chunk.
+
+use super::head::{Head, Waiting};
+use super::{Row, StoreError, codec, keys};
+use crate::reading::{PointId, Reading};
+use crate::time::{Span, Timestamp};
+use fjall::{Database, Guard, Iter, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable, Snapshot};
+use std::path::{Path, PathBuf};
+
+const CACHE_BYTES: u64 = 64 << 20;
+const MEMTABLE_BYTES: u64 = 32 << 20;
+const LOG_BYTES_MAX: u64 = 256 << 20;
+/// Rows of one chunk, at most.
+pub const CHUNK_ROWS: usize = 4096;
+pub const DAY: Span = Span::hours(24);
+
+/// The open key-value store.
+pub struct Hot {
+    dir: PathBuf,
+    db: Database,
+    log: Keyspace,
+    chunks: Keyspace,
+    pub records: Keyspace,
+    pub meta: Keyspace,
+}
+
+/// A chunk as it lies in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkName {
+    pub site: u16,
+    pub point: PointId,
+    pub first: Timestamp,
+}
+
+/// Opens the store at `path`, or makes it there. `dir` is for the errors.
+fn open_at(dir: &Path, path: &Path) -> Result<Hot, StoreError> {
+    let fault = |e: fjall::Error| StoreError::db(dir, &e);
+    let db = Database::builder(path)
+        .cache_size(CACHE_BYTES)
+        .max_journaling_size(LOG_BYTES_MAX)
+        .journal_compression(fjall::CompressionType::None)
+        .manual_journal_persist(true)
+        .worker_threads(1)
+        .open()
+        .map_err(fault)?;
+    let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES).manual_journal_persist(true);
+    let open = |name| db.keyspace(name, options).map_err(fault);
+    Ok(Hot { dir: dir.into(), log: open("log")?, chunks: open("chunks")?, records: open("records")?, meta: open("meta")?, db })
+}
+
+impl Hot {
+    /// Opens `dir/hot`. A new one is made aside and renamed: a crash in the first moment leaves nothing that cannot be
+    /// opened.
+    pub fn open(dir: &Path) -> Result<Hot, StoreError> {
+        let io = |e: std::io::Error| StoreError::io(dir, &e);
+        let hot = dir.join("hot");
+        if !hot.exists() {
+            let aside = dir.join("hot-aside");
+            if aside.exists() {
+                std::fs::remove_dir_all(&aside).map_err(io)?;
+            }
+            drop(open_at(dir, &aside)?);
+            std::fs::rename(&aside, &hot).map_err(io)?;
+            std::fs::File::open(dir).and_then(|d| d.sync_all()).map_err(io)?;
+        }
+        open_at(dir, &hot)
+    }
+
+    pub fn fault(&self, e: &fjall::Error) -> StoreError {
+        StoreError::db(&self.dir, e)
+    }
+
+    fn damaged(&self, what: &str) -> StoreError {
+        StoreError::Damaged { dir: self.dir.clone(), why: what.into() }
+    }
+
+    pub fn batch(&self) -> OwnedWriteBatch {
+        self.db.batch().durability(Some(PersistMode::Buffer))
+    }
+
+    pub fn commit(&self, batch: OwnedWriteBatch) -> Result<(), StoreError> {
+        batch.commit().map_err(|e| self.fault(&e))
+    }
+
+    /// One key, in the operating system's hands when it returns.
+    pub fn put(&self, keyspace: &Keyspace, key: Vec<u8>, value: &[u8]) -> Result<(), StoreError> {
+        let mut batch = self.batch();
+        batch.insert(keyspace, key, value);
+        self.commit(batch)
+    }
+
+    pub fn sync(&self) -> Result<(), StoreError> {
+        self.db.persist(PersistMode::SyncData).map_err(|e| self.fault(&e))
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        self.db.snapshot()
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.db.disk_space().unwrap_or_default()
+    }
+
+    /// Rewrites what is on disk without what was removed.
+    pub fn compact(&self) -> Result<(), StoreError> {
+        [&self.log, &self.chunks, &self.records].into_iter().try_for_each(|k| {
+            k.rotate_memtable_and_wait().map_err(|e| self.fault(&e))?;
+            k.major_compact().map_err(|e| self.fault(&e))
+        })
+    }
+
+    /// Files one append in the log.
+    pub fn log(&self, sequence: u64, entry: Vec<u8>) -> Result<(), StoreError> {
+        let mut batch = OwnedWriteBatch::with_capacity(self.db.clone(), 1).durability(Some(PersistMode::Buffer));
+        batch.insert(&self.log, sequence.to_be_bytes(), entry);
+        self.commit(batch)
+    }
+
+    /// Reads the log, oldest entry first. `f` gets the entry's number, site and readings. Returns the entries read.
+    pub fn replay(&self, mut f: impl FnMut(u16, Vec<Reading>) -> Result<(), StoreError>) -> Result<std::ops::Range<u64>, StoreError> {
+        let mut range = 0..0;
+        for guard in self.log.iter() {
+            let (key, value) = guard.into_inner().map_err(|e| self.fault(&e))?;
+            let sequence = <[u8; 8]>::try_from(&key[..]).map_err(|_| self.damaged("a log entry with a wrong key"))?;
+            let sequence = u64::from_be_bytes(sequence);
+            let (site, readings) = codec::read_entry(&value).ok_or_else(|| self.damaged("a log entry that cannot be read"))?;
+            f(site, readings)?;
+            range = if range.is_empty() { sequence..sequence + 1 } else { range.start..sequence + 1 };
+        }
+        Ok(range)
+    }
+
+    fn named(&self, key: &[u8]) -> Result<ChunkName, StoreError> {
+        keys::read_chunk(key).ok_or_else(|| self.damaged("a chunk with a wrong key"))
+    }
+
+    fn decoded(&self, bytes: &[u8]) -> Result<Vec<Row>, StoreError> {
+        codec::read_chunk(bytes).filter(|r| !r.is_empty()).ok_or_else(|| self.damaged("a chunk that cannot be read"))
+    }
+
+    fn open_guard(&self, guard: Guard) -> Result<(ChunkName, Vec<Row>), StoreError> {
+        let (key, value) = guard.into_inner().map_err(|e| self.fault(&e))?;
+        Ok((self.named(&key)?, self.decoded(&value)?))
+    }
+
+    /// The chunk that begins at or before an instant, the newest of them.
+    fn floor(&self, site: u16, point: PointId, at: Timestamp) -> Result<Option<(ChunkName, Vec<Row>)>, StoreError> {
+        let range = keys::chunk(site, point, Timestamp::MIN)..=keys::chunk(site, point, at);
+        self.chunks.range(range).next_back().map(|g| self.open_guard(g)).transpose()
+    }
+
+    /// Newest time in the chunks of a point; `Timestamp::MIN` where it has none.
+    pub fn newest(&self, site: u16, point: PointId) -> Result<Timestamp, StoreError> {
+        let newest = self.floor(site, point, Timestamp(i64::MAX))?;
+        Ok(newest.and_then(|(_, rows)| rows.last().map(|r| r.at)).unwrap_or(Timestamp::MIN))
+    }
+
+    /// Is there a row of this instant in the chunks? `last` keeps the chunk that was looked at.
+    pub fn has(&self, site: u16, point: PointId, at: Timestamp, last: &mut Option<(ChunkName, Vec<Row>)>) -> Result<bool, StoreError> {
+        let within = |(name, rows): &(ChunkName, Vec<Row>)| {
+            (name.site, name.point) == (site, point) && name.first <= at && rows.last().is_some_and(|r| at <= r.at)
+        };
+        if !last.as_ref().is_some_and(within) {
+            *last = self.floor(site, point, at)?;
+        }
+        Ok(last.as_ref().is_some_and(|c| within(c) && c.1.binary_search_by_key(&at, |r| r.at).is_ok()))
+    }
+
+    /// Names of the chunks of a point that may hold rows with `from <= at < to`.
+    fn range(&self, snapshot: &Snapshot, site: u16, point: PointId, from: Timestamp, to: Timestamp) -> Iter {
+        // A chunk keeps to its day: none that begins before the day of `from` reaches it.
+        let begin = from.max(Timestamp(i64::MIN + DAY.0)).day_start();
+        snapshot.range(&self.chunks, keys::chunk(site, point, begin)..keys::chunk(site, point, to.max(begin)))
+    }
+
+    /// The chunks of a point that overlap `from <= at < to`, in order of time.
+    pub fn chunks(
+        &self,
+        snapshot: &Snapshot,
+        site: u16,
+        point: PointId,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> impl Iterator<Item = Result<(ChunkName, Vec<Row>), StoreError>> {
+        self.range(snapshot, site, point, from, to).map(|g| self.open_guard(g))
+    }
+
+    /// Days in which a point has chunks.
+    pub fn days(&self, site: u16, point: PointId, days: &mut std::collections::BTreeSet<Timestamp>) -> Result<(), StoreError> {
+        let mut from = Timestamp::MIN;
+        while let Some(guard) = self.chunks.range(keys::chunk(site, point, from)..keys::chunk(site, point, Timestamp(i64::MAX))).next() {
+            let name = self.named(&guard.key().map_err(|e| self.fault(&e))?)?;
+            days.insert(name.first.day_start());
+            from = name.first.day_start() + DAY;
+        }
+        Ok(())
+    }
+
+    /// Removes chunks that have not changed since they were read: `(name, rows it had)`.
+    pub fn remove_unchanged(&self, chunks: &[(ChunkName, usize)]) -> Result<(), StoreError> {
+        let mut batch = self.batch();
+        for (name, rows) in chunks {
+            let key = keys::chunk(name.site, name.point, name.first);
+            // Rows are only ever added: the same number is the same chunk.
+            let now = self.chunks.get(key).map_err(|e| self.fault(&e))?.map(|b| self.decoded(&b)).transpose()?;
+            if now.is_some_and(|r| r.len() == *rows) {
+                batch.remove(&self.chunks, key);
+            }
+        }
+        self.commit(batch)
+    }
+
+    /// Moves the head into chunks and removes the log entries `logged`, all or nothing.
+    pub fn flush(&self, head: &Head, logged: std::ops::Range<u64>) -> Result<(), StoreError> {
+        let mut batch = self.batch();
+        for (site, point, waiting) in head.waiting() {
+            self.flush_point(&mut batch, site, point, waiting)?;
+        }
+        for sequence in logged {
+            batch.remove_weak(&self.log, sequence.to_be_bytes());
+        }
+        self.commit(batch)
+    }
+
+    fn flush_point(&self, batch: &mut OwnedWriteBatch, site: u16, point: PointId, waiting: &Waiting) -> Result<(), StoreError> {
+        let first = waiting.rows.first().map_or(Timestamp(i64::MAX), |r| r.at);
+        let late_before = waiting.late.range(..first).next().is_some();
+        if waiting.late.range(first..).next().is_some() {
+            self.put_chunks(batch, site, point, &waiting.range(first, Timestamp(i64::MAX)));
+        } else {
+            self.put_chunks(batch, site, point, &waiting.rows);
+        }
+        if late_before {
+            let older = waiting.late.range(..first).map(|(at, (value, quality))| Row { at: *at, value: *value, quality: *quality });
+            self.merge(batch, site, point, &older.collect::<Vec<_>>())?;
+        }
+        Ok(())
+    }
+
+    /// Files rows that no chunk overlaps.
+    fn put_chunks(&self, batch: &mut OwnedWriteBatch, site: u16, point: PointId, mut rows: &[Row]) {
+        while let Some(first) = rows.first() {
+            let day_end = first.at.day_start() + DAY;
+            let n = rows.iter().take(CHUNK_ROWS).take_while(|r| r.at < day_end).count().max(1);
+            batch.insert(&self.chunks, keys::chunk(site, point, first.at), codec::chunk(&rows[..n]));
+            rows = &rows[n..];
+        }
+    }
+
+    /// Files rows that may lie within or between chunks: each goes into the chunk before it on its day, if there is one.
+    fn merge(&self, batch: &mut OwnedWriteBatch, site: u16, point: PointId, mut rows: &[Row]) -> Result<(), StoreError> {
+        while let Some(first) = rows.first() {
+            let after = keys::chunk(site, point, Timestamp(first.at.0.saturating_add(1)));
+            let next = self.chunks.range(after..keys::chunk(site, point, Timestamp(i64::MAX))).next();
+            let next = next.map(|g| g.key().map_err(|e| self.fault(&e)).and_then(|k| self.named(&k))).transpose()?;
+            let end = next.map_or(Timestamp(i64::MAX), |n| n.first).min(first.at.day_start() + DAY);
+            let n = rows.partition_point(|r| r.at < end).max(1);
+            let before = self.floor(site, point, first.at)?.filter(|(name, _)| name.first >= first.at.day_start());
+            let mut merged = before.map_or_else(Vec::new, |(_, rows)| rows);
+            merged.extend_from_slice(&rows[..n]);
+            merged.sort_by_key(|r| r.at);
+            self.put_chunks(batch, site, point, &merged);
+            rows = &rows[n..];
+        }
+        Ok(())
+    }
+}
