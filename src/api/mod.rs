@@ -28,6 +28,7 @@ pub use metrics::OPENMETRICS;
 pub use openapi::document;
 pub use query::{SERIES_ROWS_MAX, SeriesQuery};
 
+use crate::time::Timestamp;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
@@ -71,6 +72,11 @@ pub trait Backend: Send + Sync + 'static {
     fn hints(&self, site: &str, job_class: Option<&str>) -> Option<Hints>;
     /// The energy account of each site and period. May block.
     fn kpis(&self) -> Vec<Kpi>;
+    /// The ledger of a site with `from <= made_at < to`, at most `limit` lines, the newest. May block.
+    fn ledger(&self, site: &str, from: Timestamp, to: Timestamp, limit: usize) -> Result<Ledger, Fault> {
+        let _ = (from, to, limit);
+        Ok(Ledger { site: site.to_owned(), ..Ledger::default() })
+    }
     /// Alive, ready, and why not.
     fn health(&self) -> Health;
     /// The newest refused messages, newest first, at most `limit`.
@@ -104,6 +110,7 @@ pub fn router(backend: Arc<dyn Backend>) -> Router {
         .route("/api/v1/recommendations/{id}/approve", post(acts::approve))
         .route("/api/v1/placement/hints", get(routes::hints))
         .route("/api/v1/kpis", get(routes::kpis))
+        .route("/api/v1/sites/{id}/ledger", get(routes::ledger))
         .route("/api/v1/health", get(routes::health))
         .route("/api/v1/refusals", get(routes::refusals))
         .route("/api/v1/demo", get(routes::demo))

@@ -333,6 +333,38 @@ pub struct Kpi {
     pub definition: String,
 }
 
+/// One line of the ledger: what a recommendation was expected to save and what it did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LedgerLine {
+    pub recommendation: String,
+    pub made_at: i64,
+    /// Hours that are charged to it: until the next one replaced it.
+    pub hours: f64,
+    /// Against the operators' fixed setpoints.
+    pub predicted_kwh: f64,
+    pub plus_minus_kwh: f64,
+    /// Baseline by the plant model less what the meters say; absent where nobody applied it or a meter was silent.
+    pub realised_kwh: Option<f64>,
+    /// Expected and not saved, because nobody applied it.
+    pub forgone_kwh: f64,
+    /// `controller` in auto and while learning, the operator who approved in advise; absent where nobody applied it.
+    pub applied_by: Option<String>,
+    pub applied_at: Option<i64>,
+}
+
+/// The ledger of one site: lines, newest first, and their sums.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Ledger {
+    pub site: String,
+    pub lines: Vec<LedgerLine>,
+    /// Lines that are closed: applied and measured. The two sums below are theirs.
+    pub closed: usize,
+    pub predicted_kwh: f64,
+    pub realised_kwh: f64,
+    /// Of all lines.
+    pub forgone_kwh: f64,
+}
+
 /// Alive is this answer; ready is whether the service can do its work.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Health {

@@ -21,6 +21,7 @@ use utoipa::OpenApi;
         routes::recommendation,
         routes::hints,
         routes::kpis,
+        routes::ledger,
         routes::health,
         routes::refusals,
         routes::demo,

@@ -10,6 +10,8 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 
+/// The year 9999: beyond it a time is a mistake.
+const LAST_INSTANT: usize = 253_402_300_799_000;
 const POINTS_PAGE: usize = 200;
 const POINTS_PAGE_MAX: usize = 2000;
 
@@ -198,6 +200,21 @@ pub(super) async fn hints(State(backend): State<Shared>, headers: HeaderMap, uri
         true => (StatusCode::NOT_MODIFIED, marks).into_response(),
         false => (marks, Json(hints)).into_response(),
     })
+}
+
+/// Predicted, realised and forgone energy of a site's recommendations.
+#[utoipa::path(get, path = "/api/v1/sites/{id}/ledger",
+    params(("id" = String, Path), ("from" = Option<i64>, Query, description = "epoch ms; all where absent"), ("to" = Option<i64>, Query),
+        ("limit" = Option<usize>, Query, description = "1–10,000; 1,000 where absent")),
+    responses((status = 200, body = Ledger), (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn ledger(State(backend): State<Shared>, Path(id): Path<String>, uri: Uri) -> Result<Json<Ledger>, Fault> {
+    let params = Params::read(&uri, &["from", "to", "limit"])?;
+    let site = find_site(&backend, &id)?;
+    let from = params.count("from", 0, 0, LAST_INSTANT)?;
+    let to = params.count("to", LAST_INSTANT, 0, LAST_INSTANT)?;
+    let limit = params.count("limit", 1000, 1, 10_000)?;
+    blocking(|| backend.ledger(&site.id, Timestamp(from as i64), Timestamp(to as i64), limit)).map(Json)
 }
 
 /// The energy account.

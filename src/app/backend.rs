@@ -479,6 +479,33 @@ impl Backend for ServiceBackend {
         Some(out)
     }
 
+    fn ledger(&self, site: &str, from: Timestamp, to: Timestamp, limit: usize) -> Result<Ledger, Fault> {
+        self.find(site)?;
+        let records = (self.store.records("ledger", site, from, to, limit))
+            .map_err(|e| Fault::unavailable(e.to_string(), "ask again later, or for a shorter period"))?;
+        let entries: Vec<control::Entry> = records.iter().rev().filter_map(|r| serde_json::from_slice(&r.json).ok()).collect();
+        let sums = control::ledger::balance(entries.iter());
+        let line = |e: &control::Entry| LedgerLine {
+            recommendation: e.recommendation.clone(),
+            made_at: e.made_at.0,
+            hours: e.hours,
+            predicted_kwh: e.predicted_kwh,
+            plus_minus_kwh: e.plus_minus_kwh,
+            realised_kwh: e.realised_kwh,
+            forgone_kwh: e.forgone_kwh,
+            applied_by: e.applied.as_ref().map(|a| a.who.clone()),
+            applied_at: e.applied.as_ref().map(|a| a.at.0),
+        };
+        Ok(Ledger {
+            site: site.to_owned(),
+            lines: entries.iter().map(line).collect(),
+            closed: sums.closed,
+            predicted_kwh: sums.predicted_kwh,
+            realised_kwh: sums.realised_kwh,
+            forgone_kwh: sums.forgone_kwh,
+        })
+    }
+
     fn kpis(&self) -> Vec<Kpi> {
         let mut out = Vec::new();
         for s in &self.sites {

@@ -4,13 +4,20 @@
 //! Invariants: no I/O and no clock here: the site's time is a parameter, what must be stored or published is returned;
 //! a beat without a due tick costs microseconds; a missing model or forecast is a state that is shown, never a stop.
 
+use super::history::HistoryFile;
 use super::journal::{Journal, Row};
+use super::learner::{Learner, PlantModel, row_of};
+use crate::control::controller::HEARTBEAT_LOST;
+use crate::control::ledger::{self, Applied};
+use crate::control::plan::Tuning;
 use crate::control::view::combine;
 use crate::control::{Bindings, Controller, Hints, LoadForecast, ModeEvent, RackView, Recommendation, Request, View, ViewBuilder};
+use crate::control::{Entry, Why};
 use crate::event::{FORECAST_FALLBACKS, Tally};
 use crate::forecast::{Forecast, Forecaster, Series, WeatherSeries, Window};
-use crate::plant::identified::{Drift, IdentifiedModel};
-use crate::plant::predict::Predict;
+use crate::plant::identified::Drift;
+use crate::plant::predict::{PlantState, StepInput};
+use crate::plant::rows::RowPlan;
 use crate::reading::{Latest, PointId};
 use crate::signal::weather::Weather;
 use crate::site::{Catalogue, Combine, MeterBoundary, SiteFile};
@@ -21,9 +28,22 @@ use std::sync::Arc;
 
 /// Recommendations kept in memory; all are in the store.
 const RECOMMENDATIONS_MAX: usize = 600;
-/// Steps of the plan and their length.
+/// Steps of the plan at most, their least length, and how far the plan looks ahead.
 pub const PLAN_STEPS: usize = 24;
 pub const PLAN_STEP: Span = Span::minutes(5);
+const HORIZON: Span = Span::hours(2);
+/// Least distance between linked supply setpoints on a learnt model, which knows what a narrow one costs, K.
+const LEARNT_APPROACH_K: f64 = 0.5;
+/// Beats further apart than this are a gap, not a pace.
+const PACE_MAX: Span = Span::minutes(30);
+
+/// How a site is planned: in steps of its tick, for two hours.
+pub fn tuning(site: &SiteFile) -> Tuning {
+    let step = Span(site.control.tick().0.max(PLAN_STEP.0));
+    let steps = ((HORIZON.0 / step.0) as usize).clamp(6, PLAN_STEPS);
+    let approach_k = if site.control.learn { LEARNT_APPROACH_K } else { Tuning::default().approach_k };
+    Tuning { step, steps, approach_k, ..Tuning::default() }
+}
 
 /// What one beat asks the caller to do.
 #[derive(Debug, Default)]
@@ -32,6 +52,8 @@ pub struct Beat {
     pub requests: Vec<Request>,
     pub recommendation: Option<Recommendation>,
     pub mode_events: Vec<ModeEvent>,
+    /// The account of the recommendation before, now that this tick has replaced it.
+    pub entry: Option<Entry>,
     pub ticked: bool,
 }
 
@@ -39,7 +61,10 @@ pub struct Beat {
 pub struct Brain {
     pub site: Arc<SiteFile>,
     pub controller: Controller,
-    pub model: Option<IdentifiedModel>,
+    pub model: Option<PlantModel>,
+    pub learner: Learner,
+    /// Readings from before, until the points that they belong to are known.
+    pub history: Option<Arc<HistoryFile>>,
     pub forecaster: Option<Forecaster>,
     pub journal: Journal,
     pub forecasts: Vec<Forecast>,
@@ -56,6 +81,10 @@ pub struct Brain {
     dry_bulb: Series,
     wet_bulb: Series,
     next_tick: Option<Timestamp>,
+    last_beat: Option<Timestamp>,
+    pace: Span,
+    /// The recommendation in force and who applied it.
+    open: Option<(Recommendation, Option<Applied>)>,
 }
 
 /// The points of one rack.
@@ -68,11 +97,14 @@ struct RackPoints {
 }
 
 impl Brain {
-    pub fn new(site: Arc<SiteFile>, model: Option<IdentifiedModel>, forecaster: Option<Forecaster>) -> Brain {
+    pub fn new(site: Arc<SiteFile>, model: Option<PlantModel>, forecaster: Option<Forecaster>) -> Brain {
         let step = forecaster.as_ref().map_or(PLAN_STEP, Forecaster::step);
         let empty = Series::new(Timestamp(0), step, Vec::new());
         Brain {
-            controller: Controller::new(&site, Timestamp(0)),
+            controller: Controller::with_tuning(&site, Timestamp(0), tuning(&site)),
+            learner: Learner::new(Arc::clone(&site), None),
+            history: None,
+            open: None,
             loads: site.loops.iter().map(|l| (l.load.clone(), empty.clone())).collect(),
             dry_bulb: empty.clone(),
             wet_bulb: empty,
@@ -90,6 +122,8 @@ impl Brain {
             meters: Vec::new(),
             racks: Vec::new(),
             next_tick: None,
+            last_beat: None,
+            pace: Span::ZERO,
         }
     }
 
@@ -103,8 +137,9 @@ impl Brain {
         tally: &Tally,
     ) -> Beat {
         self.rebind(catalogue);
+        self.keep_pace(now);
         let Some(bindings) = &self.bindings else { return Beat::default() };
-        let mut view = ViewBuilder { site: Arc::clone(&self.site), bindings, now }.build(latest, PLAN_STEPS);
+        let mut view = ViewBuilder { site: Arc::clone(&self.site), bindings, now, pace: self.pace }.build(latest, PLAN_STEPS);
         view.link.broker_up = broker_up;
         let sample = self.sample(&view, latest);
         self.journal.sample(sample);
@@ -117,6 +152,17 @@ impl Brain {
         self.tick(now, view, catalogue, latest, tally)
     }
 
+    /// Learns how often the site's clock moves.
+    fn keep_pace(&mut self, now: Timestamp) {
+        if let Some(stride) = self.last_beat.map(|t| now - t).filter(|s| s.0 > 0)
+            && (self.pace == Span::ZERO || stride.0 <= 3 * self.pace.0)
+        {
+            self.pace = Span(stride.0.min(PACE_MAX.0));
+            self.journal.gap = Span(self.pace.0 * 3 / 2);
+        }
+        self.last_beat = Some(now);
+    }
+
     /// The controller's word on what an operator orders between ticks is had through `controller` itself.
     fn rebind(&mut self, catalogue: &Catalogue) {
         if self.bindings.as_ref().is_some_and(|b| b.version == catalogue.version()) {
@@ -124,6 +170,13 @@ impl Brain {
         }
         let bindings = Bindings::resolve(&self.site, catalogue);
         self.findings = bindings.findings.clone();
+        let plan = RowPlan::new(&self.site, catalogue);
+        if plan.unbound(&self.site).is_none()
+            && let Some(file) = self.history.take()
+        {
+            self.learner.begin(file.rows(&self.site, catalogue));
+        }
+        self.learner.binding = Some(plan.binding().clone());
         self.meters = (self.site.meters.iter())
             .map(|m| catalogue.select(&m.select).filter(|p| p.kind == Kind::Power).map(|p| p.id).collect())
             .collect();
@@ -208,7 +261,7 @@ impl Brain {
         }
         for (i, l) in self.site.loops.iter().enumerate() {
             let Some(f) = self.forecasts.iter().find(|f| f.target == l.load).filter(|f| !f.points.is_empty()) else { continue };
-            let ahead = f.every(PLAN_STEP, PLAN_STEPS);
+            let ahead = f.every(self.controller.tuning().step, PLAN_STEPS);
             view.loads[i] = LoadForecast {
                 p10_kw: ahead.iter().map(|a| a.p10).collect(),
                 p50_kw: ahead.iter().map(|a| a.p50).collect(),
@@ -230,26 +283,72 @@ impl Brain {
                 }
             }
         }
-        view.weather_forecast = (1..=PLAN_STEPS).map(|k| self.weather_ahead(view.weather, now, Span(PLAN_STEP.0 * k as i64))).collect();
-        if let (Some(model), Some(row)) = (&mut self.model, &row) {
-            let step = identified_row(row, self.site.control.tick(), &view);
-            self.drift = model.residual_correct(&step, self.site.control.tick());
-            view.drifted = self.drift.alarm;
+        view.weather_forecast =
+            (1..=PLAN_STEPS).map(|k| self.weather_ahead(view.weather, now, Span(self.controller.tuning().step.0 * k as i64))).collect();
+        if let Some(row) = &row {
+            let tick = self.site.control.tick();
+            let step = row_of(row, tick, view.weather.dew_point_c, view.role("gpu_utilisation").value);
+            if let Some(model) = &mut self.model {
+                self.drift = model.observe(&step, tick);
+                view.drifted = self.drift.alarm;
+            }
+            self.learner.push(step);
         }
-        let model = self.model.as_ref().map(|m| m as &dyn Predict);
+        let model = self.model.as_ref().map(PlantModel::predict);
         let tick = self.controller.tick(&view, model, tally);
         let racks = self.rack_views(catalogue, latest);
         self.hints = match model {
             Some(model) => crate::control::place::hints(&view, &racks, model),
             None => Vec::new(),
         };
+        let entry = row.as_ref().and_then(|row| self.settle(row, &view));
         if let Some(r) = &tick.recommendation {
+            let applied = match self.controller.approval() {
+                Some(a) if r.mode == "advise" => Some(Applied { who: a.who.clone(), at: a.at }),
+                _ if matches!(r.mode.as_str(), "auto" | "learning") => Some(Applied { who: "controller".into(), at: now }),
+                _ => None,
+            };
+            self.open = Some((r.clone(), applied));
             if self.recommendations.len() >= RECOMMENDATIONS_MAX {
                 self.recommendations.pop_front();
             }
             self.recommendations.push_back(r.clone());
         }
-        Beat { requests: tick.requests, recommendation: tick.recommendation, mode_events: tick.mode_events, ticked: true }
+        Beat { requests: tick.requests, recommendation: tick.recommendation, mode_events: tick.mode_events, entry, ticked: true }
+    }
+
+    /// Closes the account of the recommendation that was in force during a row: what the plant would have used at the
+    /// operators' setpoints, by the model, against what the meters say.
+    fn settle(&mut self, row: &Row, view: &View) -> Option<Entry> {
+        let (r, applied) = self.open.take()?;
+        let model = self.model.as_ref()?.predict();
+        let tick = self.site.control.tick();
+        let step = row_of(row, tick, view.weather.dew_point_c, f64::NAN);
+        let input = StepInput {
+            span: tick,
+            setpoints: self.site.actuators.iter().map(|a| a.default).collect(),
+            loads_kw: step.loads_kw,
+            weather: step.weather,
+            room_dew_point_c: step.room_dew_point_c,
+        };
+        let mut out = Vec::new();
+        model.rollout(&PlantState { in_force: step.in_force, limited: step.limited }, &[input], &mut out);
+        let entry = ledger::open(&r, view.now, applied);
+        let metered = row.it_kw + row.cooling_kw + if row.loss_kw.is_finite() { row.loss_kw } else { 0.0 };
+        let baseline = out.first().map_or(f64::NAN, |o| o.total_kw());
+        let hours = entry.hours;
+        Some(ledger::close(entry, baseline * hours, metered * hours))
+    }
+
+    /// No beat has come for `elapsed` on the host's clock: steps the mode without one. Where the site's clock stands
+    /// still, this is what hands control back.
+    pub fn silent(&mut self, elapsed: Span, broker_up: bool, tally: &Tally) -> Vec<ModeEvent> {
+        let Some(last) = self.last_beat else { return Vec::new() };
+        if elapsed.0 <= HEARTBEAT_LOST.0.max(self.pace.0 * 5 / 2) {
+            return Vec::new();
+        }
+        let why = if broker_up { Why::HeartbeatLost } else { Why::BrokerDown };
+        self.controller.silent(last + elapsed, why, tally)
     }
 
     fn remember(&mut self, row: &Row) {
@@ -307,18 +406,4 @@ fn steepest(series: &Series, within: Span) -> f64 {
     rises.sort_by(f64::total_cmp);
     let q = rises.get(((rises.len() as f64 * 0.99) as usize).min(rises.len().saturating_sub(1))).copied().unwrap_or(0.0).max(0.0);
     (now + q).min(v.iter().copied().fold(f64::NAN, f64::max).max(*now))
-}
-
-fn identified_row(row: &Row, tick: Span, view: &View) -> crate::plant::identified::Row {
-    crate::plant::identified::Row {
-        at: row.at - tick,
-        in_force: row.actuators.iter().map(|a| a[1]).collect(),
-        loads_kw: row.loops.iter().map(|l| l[2]).collect(),
-        weather: Weather { dry_bulb_c: row.dry_bulb_c, wet_bulb_c: row.wet_bulb_c, dew_point_c: view.weather.dew_point_c },
-        room_dew_point_c: row.dew_point_c,
-        gpus_allocated: row.gpus,
-        gpu_utilisation_pct: view.role("gpu_utilisation").value,
-        meters_kw: row.meters_kw.clone(),
-        limited: row.limits.iter().map(|l| l[0]).collect(),
-    }
 }

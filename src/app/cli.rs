@@ -24,10 +24,12 @@ enum Command {
     Replay(ReplayArgs),
     /// Import, export, inspect, verify or compact a data directory that no service has open
     Store(StoreArgs),
-    /// Identify the plant models of the shipped sites from simulated telemetry and write them under models/
+    /// Learn a site's plant from the store: fit, intervals, what is not identified; --sim makes the shipped models anew
     Identify(IdentifyArgs),
+    /// Compare this service with a plant's own policies, in closed loop on an outside plant
+    Evaluate(EvaluateArgs),
     /// Train the load forecast models of the shipped sites and write them under models/
-    Train(IdentifyArgs),
+    Train(TrainArgs),
 }
 
 /// Arguments of `demo`.
@@ -89,6 +91,9 @@ pub struct ServeArgs {
     /// Address of the page and the API (overrides the file); port 0 = any free one, printed
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<String>,
+    /// Readings from before, to learn a plant from: Parquet with path, at_ms, value (and quality)
+    #[arg(long, value_name = "FILE")]
+    pub history: Option<PathBuf>,
 }
 
 /// Arguments of `check`.
@@ -207,9 +212,61 @@ pub struct StoreExport {
     pub out: PathBuf,
 }
 
-/// Arguments of `identify` and `train`.
+/// Arguments of `identify`.
 #[derive(Clone, Debug, Args)]
 pub struct IdentifyArgs {
+    /// A site of the configuration by its id (all where absent); with --sim the folders of sites with a twin.toml
+    #[arg(long = "site", value_name = "SITE")]
+    pub sites: Vec<PathBuf>,
+    /// The configuration file; a bare name is also looked for in sensors/
+    #[arg(long, value_name = "FILE", default_value = "tramuntana.toml")]
+    pub config: PathBuf,
+    /// Where the store is (overrides the file)
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Use readings since this time only, e.g. 2026-07-01
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// Identify the shipped sites from simulated telemetry instead, and write their models under --out
+    #[arg(long)]
+    pub sim: bool,
+    /// With --sim: where the models go
+    #[arg(long, value_name = "DIR", default_value = "models")]
+    pub out: PathBuf,
+    /// With --sim: first seed of the simulated telemetry; the demo's own seeds begin at 1, these must not be among them
+    #[arg(long, default_value_t = crate::sim::excite::SHIPPED_SEED)]
+    pub seed: u64,
+}
+
+/// Arguments of `evaluate`.
+#[derive(Clone, Debug, Args)]
+pub struct EvaluateArgs {
+    /// The plant's command; --seed and --json are added to it, and an arm's arguments or --host and --port of a broker
+    #[arg(long, value_name = "CMD")]
+    pub plant: String,
+    /// The configuration with the plant's site; a bare name is also looked for in sensors/
+    #[arg(long, value_name = "FILE", default_value = "sensors/liquid-hall/tramuntana.toml")]
+    pub config: PathBuf,
+    /// One of the plant's own ways: a name and the arguments that choose it; repeat for several. The first is compared with
+    #[arg(long = "arm", value_name = "NAME:ARGS", default_values = ["fixed:--policy fixed", "trim:--policy trim", "reset:--policy reset"])]
+    pub arms: Vec<String>,
+    /// First seed
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Seeds to run, one after the other; from 2 on differences come with their 95 % interval
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seeds: u32,
+    /// Where the stores go; each run replaces <DIR>/evaluate/seed-<N>
+    #[arg(long, value_name = "DIR", default_value = "./tramuntana-data")]
+    pub data_dir: PathBuf,
+    /// Write every figure as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// Arguments of `train`.
+#[derive(Clone, Debug, Args)]
+pub struct TrainArgs {
     /// The site folder (with site.toml and twin.toml); repeat for several
     #[arg(long = "site", value_name = "DIR", default_values = ["sensors/bsc-hq", "sensors/torre-girona"])]
     pub sites: Vec<PathBuf>,
@@ -231,7 +288,9 @@ pub fn main() -> ExitCode {
         Command::Check(args) => super::check::run(args),
         Command::Replay(args) => super::replay::run(args),
         Command::Store(args) => super::store_cli::run(args),
-        Command::Identify(args) => super::train::identify(args),
+        Command::Identify(args) if args.sim => super::train::identify(args),
+        Command::Identify(args) => super::identify::run(&args),
+        Command::Evaluate(args) => super::evaluate::run(&args),
         Command::Train(args) => super::train::train(args),
     };
     match result {

@@ -231,7 +231,7 @@ async fn one_seed(
     let overrides = Overrides { broker: Some(broker.url()), data_dir: Some(data_dir), listen: None };
     let mut config = Config::load(Path::new("sensors/tramuntana.toml"), &overrides).map_err(|e| e.to_string())?;
     config.sites.retain(|s| SITES.contains(&s.file.site.id.as_str()));
-    let options = StartOptions { broker_overridden: true, lock_step: true };
+    let options = StartOptions { broker_overridden: true, lock_step: true, history: None };
     let service = Service::start(&config, listener, &options).await?;
     if show {
         println!("page and API: http://{}", service.addr);

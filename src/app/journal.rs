@@ -91,6 +91,8 @@ impl Energy {
 pub struct Journal {
     pub rows: VecDeque<Row>,
     pub last: Option<Row>,
+    /// Longest time between two samples of this site that counts as measured, where it is longer than [`GAP`].
+    pub gap: Span,
     sum: Option<(Row, Vec<u32>)>,
     pub total: Energy,
     pub days: BTreeMap<Timestamp, Energy>,
@@ -101,7 +103,7 @@ impl Journal {
     pub fn sample(&mut self, mut row: Row) {
         if let Some(last) = &self.last {
             let span = row.at - last.at;
-            if span.0 > 0 && span <= GAP {
+            if span.0 > 0 && span <= GAP.max(self.gap) {
                 self.integrate(&row, span);
             }
         }

@@ -8,16 +8,19 @@ use super::backend::ServiceBackend;
 use super::brain::Brain;
 use super::cli::ServeArgs;
 use super::config::{Config, ConfiguredSite, Overrides, StoreSettings};
+use super::history::{self, HistoryFile};
 use super::influx::Influx;
+use super::learner::PlantModel;
 use super::site_task::{self, Core, SiteShared, host_now};
 use crate::event::Tally;
 use crate::forecast::Forecaster;
 use crate::ingest::SiteIngest;
 use crate::ingest::mqtt::{BrokerAddress, LinkOptions, MqttLink, TlsFiles};
-use crate::plant::identified::{self, IdentifiedModel};
+use crate::plant::{greybox, identified};
 use crate::site::Classes;
 use crate::store::{Embedded, Expired, Store, StoreError};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -36,7 +39,7 @@ const SEAL_FIRST: Duration = Duration::from_secs(60);
 /// The models of a site, and what was wrong with those that are not there.
 #[derive(Default)]
 pub struct Models {
-    pub plant: Option<IdentifiedModel>,
+    pub plant: Option<PlantModel>,
     pub load: Option<Forecaster>,
     pub findings: Vec<String>,
 }
@@ -51,7 +54,14 @@ pub fn load_models(config: &Config, site: &ConfiguredSite) -> Models {
     let mut models = Models::default();
     if let Some(name) = &site.file.control.plant_model {
         match identified::load(&config.models_dir.join(name).join("1"), &site.file) {
-            Ok(m) => models.plant = Some(m),
+            Ok(m) => models.plant = Some(PlantModel::Shipped(Box::new(m))),
+            Err(e) => models.findings.push(e.to_string()),
+        }
+    }
+    if site.file.control.learn {
+        match greybox::newest(&learnt_models(config), &site.file) {
+            Ok(Some(m)) => models.plant = Some(PlantModel::Learnt(Box::new(m))),
+            Ok(None) => {}
             Err(e) => models.findings.push(e.to_string()),
         }
     }
@@ -62,6 +72,11 @@ pub fn load_models(config: &Config, site: &ConfiguredSite) -> Models {
         }
     }
     models
+}
+
+/// Where models go that were learnt while the service ran.
+pub fn learnt_models(config: &Config) -> PathBuf {
+    config.data_dir.join("models")
 }
 
 /// What the load model of a site forecasts: the load role of each loop, each once.
@@ -113,12 +128,16 @@ pub struct StartOptions {
     pub broker_overridden: bool,
     /// Simulated plants wait for each of our answers, on a broker that forgets us afterwards (the demo).
     pub lock_step: bool,
+    /// Readings from before, to learn from.
+    pub history: Option<PathBuf>,
 }
 
 impl Service {
     /// Opens the store, listens, starts a task per site. Needs a multi-thread runtime.
     pub async fn start(config: &Config, listener: std::net::TcpListener, options: &StartOptions) -> Result<Service, String> {
-        let store: Arc<dyn Store> = Arc::new(Embedded::open(&config.data_dir).map_err(|e| e.to_string())?);
+        let embedded = Arc::new(Embedded::open(&config.data_dir).map_err(|e| e.to_string())?);
+        let store: Arc<dyn Store> = embedded.clone();
+        let history = options.history.as_deref().map(HistoryFile::load).transpose()?.map(Arc::new);
         let tally = Arc::new(Tally::new());
         let influx = Influx::start(config, &store, &tally)?;
         let (stop, stopped) = watch::channel(false);
@@ -142,7 +161,16 @@ impl Service {
             for finding in &models.findings {
                 tracing::warn!(site = site.site.id, "{finding}");
             }
-            let brain = Brain::new(Arc::clone(&site), models.plant, models.load);
+            let mut brain = Brain::new(Arc::clone(&site), models.plant, models.load);
+            if site.control.learn {
+                brain.learner.root = Some(learnt_models(config));
+                let (_, rows) = history::from_store(&embedded, &site, None)?;
+                if !rows.is_empty() {
+                    tracing::info!(site = site.site.id, "{} rows of history in the store", rows.len());
+                }
+                brain.learner.begin(rows);
+                brain.history = history.clone();
+            }
             let ingest = SiteIngest::new(&site, load_classes(configured)?, catalogue);
             let (tx, rx) = mpsc::channel(DELIVERIES);
             let (mqtt, publisher, link_state) = MqttLink::new(link, &site.bus.integration, tx);
@@ -164,6 +192,7 @@ impl Service {
                 queued: AtomicU64::new(0),
                 batch: AtomicU64::new(0),
                 store_trouble: Mutex::new(String::new()),
+                pending_fit: Mutex::new(None),
             });
             tasks.push(tokio::spawn(mqtt.run(host_now)));
             tasks.push(tokio::spawn(site_task::run(Arc::clone(&shared), rx, stopped.clone())));
@@ -287,7 +316,7 @@ pub fn run(args: ServeArgs) -> Result<(), String> {
     let overrides = Overrides { broker: args.broker.clone(), data_dir: args.data_dir, listen: args.listen };
     let config = Config::load(&args.config, &overrides).map_err(|e| e.to_string())?;
     let listener = listen(config.listen_addr()?)?;
-    let options = StartOptions { broker_overridden: args.broker.is_some(), lock_step: false };
+    let options = StartOptions { broker_overridden: args.broker.is_some(), lock_step: false, history: args.history };
     runtime()?.block_on(async {
         let service = Service::start(&config, listener, &options).await?;
         println!("tramuntana {}: page and API on http://{}", env!("CARGO_PKG_VERSION"), service.addr);

@@ -11,11 +11,13 @@
 
 use super::brain::Brain;
 use super::influx::Mirror;
+use super::learner::{FIT_WAIT, FitJob};
 use crate::control::Request;
 use crate::event::{READINGS_DUPLICATE, READINGS_STORED, RECONNECTS, REFUSED, Tally};
 use crate::ingest::mqtt::{Delivery, LinkState, Publisher, Receipt};
 use crate::ingest::publish;
 use crate::ingest::{SiteIngest, Taken};
+use crate::plant::greybox::GreyBox;
 use crate::reading::PointId;
 use crate::site::{ClockSource, SiteFile};
 use crate::store::{Appended, Store, StoreError};
@@ -69,6 +71,8 @@ pub struct SiteShared {
     pub clock_moved: AtomicI64,
     /// Why the store refuses, empty when it does not.
     pub store_trouble: Mutex<String>,
+    /// A fit that took longer than the site's task waits for it.
+    pub pending_fit: Mutex<Option<tokio::task::JoinHandle<Result<GreyBox, String>>>>,
 }
 
 impl SiteShared {
@@ -186,7 +190,10 @@ pub async fn run(shared: Arc<SiteShared>, mut deliveries: mpsc::Receiver<Deliver
                 let state = link.borrow_and_update().clone();
                 announce(&shared, &state, &mut was_up);
             }
-            _ = own.tick() => heartbeat(&shared),
+            _ = own.tick() => {
+                heartbeat(&shared);
+                watch(&shared);
+            }
         }
     }
     match shared.store.sync() {
@@ -228,6 +235,23 @@ fn heartbeat(shared: &SiteShared) {
     shared.changed();
 }
 
+/// Steps the mode on the host's clock while the site's own stands still.
+fn watch(shared: &SiteShared) {
+    let moved = shared.clock_moved.load(Ordering::Relaxed);
+    if shared.site.bus.clock != ClockSource::Bms || moved == 0 {
+        return;
+    }
+    let now = host_now();
+    let events = shared.core().brain.silent(Span(now.0 - moved), shared.broker_up(), &shared.tally);
+    for event in &events {
+        tracing::warn!(site = shared.id(), "{} -> {}: {}", event.from, event.to, event.why);
+    }
+    if !events.is_empty() {
+        record(shared, &super::brain::Beat { mode_events: events, ..Default::default() }, now);
+        shared.changed();
+    }
+}
+
 /// One delivery's whole way. False = stop.
 async fn take(shared: &SiteShared, delivery: Delivery, stop: &mut watch::Receiver<bool>) -> bool {
     let now = host_now();
@@ -257,7 +281,7 @@ async fn take(shared: &SiteShared, delivery: Delivery, stop: &mut watch::Receive
             tracing::warn!(site = shared.id(), "{e}");
         }
     }
-    think(shared, &taken);
+    think(shared, &taken).await;
     true
 }
 
@@ -325,37 +349,68 @@ fn sync(shared: &SiteShared) -> Result<(), StoreError> {
     shared.mirror.as_ref().map_or(Ok(()), |m| m.sync())
 }
 
-/// Takes the site's clock forward: requests first, then the echo of the newest heartbeat.
-fn think(shared: &SiteShared, taken: &Taken) {
-    let mut guard = shared.core();
-    let core = &mut *guard;
-    let beat_at = match shared.site.bus.clock {
-        ClockSource::Bms => taken.heartbeats.last().copied(),
-        ClockSource::Host | ClockSource::Data => core.ingest.clock().filter(|c| {
-            let last = core.brain.journal.last.as_ref().map_or(Timestamp::MIN, |r| r.at);
-            *c - last >= Span::seconds(10)
-        }),
-    };
-    let Some(now) = beat_at else { return };
-    let Core { ingest, brain } = core;
-    let latest = |id| ingest.latest(id).copied();
-    let beat = brain.beat(now, ingest.catalogue(), &latest, shared.broker_up(), &shared.tally);
-    shared.publish_requests(core, &beat.requests, now);
-    if let Some(echoed) = taken.heartbeats.last() {
-        let us = &shared.site.bus.integration;
-        for (point, _) in core.ingest.our_points().filter(|(p, _)| p.point_type == "HeartbeatEchoIntegration") {
-            if let Ok(out) = publish::heartbeat(point, us, *echoed, now) {
-                let _ = shared.publisher.send(out);
-            }
-        }
-    }
-    drop(guard);
+/// Takes the site's clock forward: requests first, then what was learnt, then the echo of the newest heartbeat.
+async fn think(shared: &SiteShared, taken: &Taken) {
+    let Some((now, beat, job)) = beat(shared, taken) else { return };
+    learn(shared, job).await;
+    echo(shared, taken, now);
     if beat.ticked {
         for event in &beat.mode_events {
             tracing::info!(site = shared.id(), "{} -> {}: {}", event.from, event.to, event.why);
         }
         record(shared, &beat, now);
         shared.changed();
+    }
+}
+
+/// One beat under the lock: the brain, its requests, and a fit that is due.
+fn beat(shared: &SiteShared, taken: &Taken) -> Option<(Timestamp, super::brain::Beat, Option<FitJob>)> {
+    let mut guard = shared.core();
+    let core = &mut *guard;
+    let now = match shared.site.bus.clock {
+        ClockSource::Bms => taken.heartbeats.last().copied(),
+        ClockSource::Host | ClockSource::Data => core.ingest.clock().filter(|c| {
+            let last = core.brain.journal.last.as_ref().map_or(Timestamp::MIN, |r| r.at);
+            *c - last >= Span::seconds(10)
+        }),
+    }?;
+    let Core { ingest, brain } = core;
+    let latest = |id| ingest.good(id).copied();
+    let beat = brain.beat(now, ingest.catalogue(), &latest, shared.broker_up(), &shared.tally);
+    let idle = shared.pending_fit.lock().unwrap_or_else(|e| e.into_inner()).is_none();
+    let job = if beat.ticked && idle { brain.learner.job(brain.model.as_ref()) } else { None };
+    shared.publish_requests(core, &beat.requests, now);
+    Some((now, beat, job))
+}
+
+/// Runs a fit beside this task, waits for it a while, and takes in what is done.
+async fn learn(shared: &SiteShared, job: Option<FitJob>) {
+    let before = shared.pending_fit.lock().unwrap_or_else(|e| e.into_inner()).take();
+    let Some(mut fit) = before.or_else(|| job.map(|j| tokio::task::spawn_blocking(move || j.run()))) else { return };
+    match tokio::time::timeout(FIT_WAIT, &mut fit).await {
+        Err(_) => *shared.pending_fit.lock().unwrap_or_else(|e| e.into_inner()) = Some(fit),
+        Ok(done) => {
+            let candidate = done.unwrap_or_else(|e| Err(format!("the fit stopped: {e}")));
+            let mut core = shared.core();
+            let brain = &mut core.brain;
+            if let Some(model) = brain.learner.judge(candidate, brain.model.as_ref()) {
+                brain.model = Some(model);
+                brain.drift = Default::default();
+            }
+            tracing::info!(site = shared.id(), "plant model {}", brain.learner.word);
+        }
+    }
+}
+
+/// Tells the building management system that everything up to its heartbeat is taken in.
+fn echo(shared: &SiteShared, taken: &Taken, now: Timestamp) {
+    let Some(echoed) = taken.heartbeats.last() else { return };
+    let core = shared.core();
+    let us = &shared.site.bus.integration;
+    for (point, _) in core.ingest.our_points().filter(|(p, _)| p.point_type == "HeartbeatEchoIntegration") {
+        if let Ok(out) = publish::heartbeat(point, us, *echoed, now) {
+            let _ = shared.publisher.send(out);
+        }
     }
 }
 
@@ -368,6 +423,9 @@ fn record(shared: &SiteShared, beat: &super::brain::Beat, now: Timestamp) {
     };
     if let Some(r) = &beat.recommendation {
         put("recommendation", &r.id, serde_json::to_vec(r).unwrap_or_default());
+    }
+    if let Some(e) = &beat.entry {
+        put("ledger", &e.recommendation, serde_json::to_vec(e).unwrap_or_default());
     }
     for (i, event) in beat.mode_events.iter().enumerate() {
         put("mode", &format!("{}-{i}", now.0), serde_json::to_vec(event).unwrap_or_default());

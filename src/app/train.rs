@@ -1,6 +1,6 @@
 //! `identify` and `train`: the models of the shipped sites, from simulated telemetry, bit for bit the same each time.
 
-use super::cli::IdentifyArgs;
+use super::cli::{IdentifyArgs, TrainArgs};
 use crate::forecast::{self, Series, WeatherSeries};
 use crate::plant::identified;
 use crate::plant::predict::Predict;
@@ -9,7 +9,7 @@ use crate::sim::excite;
 use crate::sim::hall::{Hall, Placement};
 use crate::site::SiteFile;
 use crate::time::{Span, Timestamp};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Length of the load series that a forecast model is trained on.
@@ -25,7 +25,8 @@ fn load_site(dir: &Path) -> Result<(SiteFile, Arc<TwinSpec>), String> {
 
 /// Writes `models/<site>-plant/1` for each site.
 pub fn identify(args: IdentifyArgs) -> Result<(), String> {
-    for dir in &args.sites {
+    let shipped = ["sensors/bsc-hq", "sensors/torre-girona"].map(PathBuf::from).to_vec();
+    for dir in if args.sites.is_empty() { &shipped } else { &args.sites } {
         let (site, spec) = load_site(dir)?;
         let seeds: Vec<u64> = (0..excite::SHIPPED_SEGMENTS).map(|k| args.seed + k).collect();
         let model = excite::identify_from_sim(&site, &spec, &seeds).map_err(|e| e.to_string())?;
@@ -45,7 +46,7 @@ pub fn identify(args: IdentifyArgs) -> Result<(), String> {
 }
 
 /// Writes `models/<site>-load/1` for each site.
-pub fn train(args: IdentifyArgs) -> Result<(), String> {
+pub fn train(args: TrainArgs) -> Result<(), String> {
     for dir in &args.sites {
         let (site, spec) = load_site(dir)?;
         let name = format!("{}-load/1", site.site.id);

@@ -21,7 +21,7 @@ pub(super) fn unit_of(s: &SiteShared, core: &Core, actuator: &str) -> String {
 /// Why a site is in its mode, in words; empty where it is where the operators want it.
 pub(super) fn why_text(mode: &Mode) -> String {
     let why = match mode {
-        Mode::Warming { waiting_for, .. } => waiting_for,
+        Mode::Warming { waiting_for, .. } | Mode::Learning { waiting_for, .. } => waiting_for,
         Mode::Guarded { why, .. } | Mode::FailSafe { why, .. } => why,
         Mode::Shadow | Mode::Advise | Mode::Auto => return String::new(),
     };

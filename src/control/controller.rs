@@ -8,6 +8,7 @@
 use super::check::{self, Memory};
 use super::desk::Track;
 use super::explain;
+use super::learn::{self, Excitation, halton, prime};
 use super::mode::{Hold, Mode, ModeEvent, Operation, Order, Orders, Pin, Why};
 use super::plan::{Plan, Start, Tuning, plan};
 use super::recommendation::{Binding, Expects, Item, Recommendation, Withheld};
@@ -22,6 +23,25 @@ use serde::{Deserialize, Serialize};
 pub const APPROVAL: Span = Span::hours(2);
 /// A heartbeat older than this is lost (it comes every 10 s).
 pub const HEARTBEAT_LOST: Span = Span::minutes(2);
+
+/// Dither of a learnt model's plan: half its width as a share of an actuator's bounds, while the model is young and later;
+/// how long it is young; ticks that one offset is held. Without it a closed loop hides what it does from identification
+/// (Ljung 1999, ch. 13).
+const DITHER_YOUNG: f64 = 0.03;
+const DITHER_LATER: f64 = 0.01;
+const YOUNG: Span = Span::hours(36);
+const DITHER_TICKS: u64 = 4;
+/// All temperatures of a plant together go up and down by so much, K, a new level each hour, for the first days and later:
+/// setpoints that only ever move against one another never show what a cooler or warmer plant would cost at rest.
+const SWAY_YOUNG_K: f64 = 1.5;
+const SWAY_LATER_K: f64 = 0.5;
+const SWAY_SPAN: Span = Span::hours(72);
+const SWAY_BASE: u64 = 7;
+/// Share of the slew that offsets use.
+const SWAY_SLEW: f64 = 0.12;
+/// Part of the way to its target that a setpoint goes in one tick on a learnt model: noise of load and weather should not
+/// shake the loops, whose water makes heat or cold of every kelvin.
+const FOLLOW: f64 = 0.4;
 
 /// A setpoint to publish to all request points of an actuator.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,6 +107,16 @@ pub struct Controller {
     approval: Option<Approval>,
     tuning: Tuning,
     started: bool,
+    /// The site lets us move setpoints to identify it.
+    may_learn: bool,
+    excitation: Option<Excitation>,
+    /// When the first model that was learnt here came into force.
+    learnt_since: Option<Timestamp>,
+    /// Offsets of the newest requests from the plan, per actuator.
+    offsets: Vec<f64>,
+    /// What the newest announcement of a learning step said.
+    announced: Vec<f64>,
+    ticks: u64,
 }
 
 impl Controller {
@@ -109,6 +139,12 @@ impl Controller {
             approval: None,
             tuning,
             started: false,
+            may_learn: site.control.learn,
+            excitation: None,
+            learnt_since: None,
+            offsets: vec![],
+            announced: vec![],
+            ticks: 0,
         }
     }
 
@@ -190,6 +226,7 @@ impl Controller {
     /// One tick on the site's clock.
     pub fn tick(&mut self, view: &View, model: Option<&dyn Predict>, tally: &Tally) -> Tick {
         tally.add(TICKS, &self.site, 1);
+        self.ticks += 1;
         self.observe(view, tally);
         // Analyse.
         let mut unfit = assess(view, model);
@@ -209,8 +246,12 @@ impl Controller {
         if let Some(p) = plan {
             let r = self.recommend(view, model, &p, tally);
             self.prior = Some(p.targets.clone());
+            if self.may_learn && matches!(self.mode, Mode::Auto) {
+                self.learnt_since.get_or_insert(view.now);
+            }
             if matches!(self.mode, Mode::Auto) {
-                self.follow(view, &p.first, false, &mut out.requests);
+                let first = self.dithered(view, &p);
+                self.follow(view, &first, false, &mut out.requests);
             }
             self.last = Some(r.clone());
             out.recommendation = Some(r);
@@ -220,6 +261,7 @@ impl Controller {
         match self.mode {
             Mode::Guarded { .. } => self.renew(view, &mut out.requests),
             Mode::Advise => self.follow_approval(view, &mut out.requests),
+            Mode::Learning { .. } => self.excite(view, &mut out),
             Mode::FailSafe { .. } if !unfit.contains(&Why::KickedOut) => self.hand_back(view, &mut out.requests),
             _ => {}
         }
@@ -228,6 +270,28 @@ impl Controller {
         }
         debug_assert!(out.requests.iter().all(|r| r.value.is_finite()));
         out
+    }
+
+    /// Steps the mode where no tick can run, because the site's clock stands still. Nothing is asked for: what is out
+    /// lapses on the other side, which is the hand-back that a silent line allows.
+    pub fn silent(&mut self, at: Timestamp, why: Why, tally: &Tally) -> Vec<ModeEvent> {
+        if matches!(self.mode, Mode::Warming { .. } | Mode::Shadow) {
+            return vec![];
+        }
+        let before = self.mode.name();
+        let text = why.text();
+        let next = self.mode.step(at, self.wanted, &[why], self.is_out(), false, false);
+        let changed = next.name() != before;
+        self.mode = next;
+        if !changed {
+            return vec![];
+        }
+        if matches!(self.mode, Mode::FailSafe { .. }) {
+            self.tracks.iter_mut().for_each(Track::release);
+            self.memory.iter_mut().for_each(Memory::release);
+            self.approval = None;
+        }
+        vec![self.event(before, text, "", at, tally)]
     }
 
     fn observe(&mut self, view: &View, tally: &Tally) {
@@ -259,7 +323,8 @@ impl Controller {
 
     fn step_mode(&mut self, view: &View, unfit: &[Why], tally: &Tally) -> Vec<ModeEvent> {
         let done = self.handed_back(view);
-        let next = self.mode.step(view.now, self.wanted, unfit, self.is_out(), done);
+        let may_learn = self.may_learn && self.orders.hold.is_none();
+        let next = self.mode.step(view.now, self.wanted, unfit, self.is_out(), done, may_learn);
         let before = self.mode.name();
         let changed = before != next.name();
         self.mode = next;
@@ -365,6 +430,98 @@ impl Controller {
             explanation,
         }
         .sealed()
+    }
+
+    /// A learning step: moves every setpoint towards its next level, and announces levels that are new.
+    fn excite(&mut self, view: &View, out: &mut Tick) {
+        let mut excitation = self.excitation.take().unwrap_or_else(|| Excitation::new(&view.site, view.now));
+        let mut targets = excitation.targets(view);
+        for (t, a) in targets.iter_mut().zip(&view.site.actuators) {
+            if let Some(pin) = self.orders.pins.get(&a.id) {
+                *t = pin.value;
+            }
+        }
+        let values = self.towards(view, &targets);
+        if self.announced != targets {
+            out.recommendation = Some(self.announce(view, &values, &targets, &excitation));
+            self.announced.clone_from(&targets);
+            self.last.clone_from(&out.recommendation);
+        }
+        self.follow(view, &values, false, &mut out.requests);
+        self.excitation = Some(excitation);
+    }
+
+    fn announce(&self, view: &View, values: &[f64], targets: &[f64], excitation: &Excitation) -> Recommendation {
+        let items: Vec<Item> = (view.site.actuators.iter().enumerate())
+            .map(|(i, a)| Item {
+                actuator: a.id.clone(),
+                name: a.name.clone(),
+                unit: unit_of(view, a).into(),
+                from: view.actuators.get(i).map_or(f64::NAN, |v| v.in_force.value),
+                asked: values[i],
+                target: targets[i],
+                reason: "learning: a step inside the guardrails, so that its effect can be told".into(),
+            })
+            .collect();
+        let why = match excitation.retreat_why.as_str() {
+            "" => "learning how the plant answers: setpoints move on their own, inside every limit; hold, leave auto or the building management system's switch stop it".to_owned(),
+            why => format!("learning is interrupted, setpoints go back: {why}"),
+        };
+        let horizon_h = self.tuning.step.as_hours_f64() * self.tuning.steps as f64;
+        Recommendation {
+            id: String::new(),
+            parent: self.last.as_ref().map(|r| r.id.clone()),
+            site: self.site.clone(),
+            made_at: view.now,
+            valid_until: view.now + view.site.control.valid(),
+            mode: self.mode.name().into(),
+            inputs_digest: view.digest(),
+            models: vec![],
+            items,
+            withheld: vec![],
+            expects: Expects { horizon_h, feasible: true, ..Expects::default() },
+            explanation: why,
+        }
+        .sealed()
+    }
+
+    /// The plan's requests, smoothed and with small known offsets, where the model was learnt and no limit is near.
+    fn dithered(&mut self, view: &View, p: &Plan) -> Vec<f64> {
+        let mut first = p.first.clone();
+        let Some(since) = self.learnt_since.filter(|_| p.feasible()) else {
+            self.offsets.clear();
+            return first;
+        };
+        self.offsets.resize(first.len(), 0.0);
+        let limit = |i: usize| view.site.limits.get(i);
+        // Limits on setpoints themselves are kept below; others know only of the plan's values.
+        let near = p.binding.is_some_and(|(i, d)| limit(i).is_some_and(|l| l.actuator.is_none() && d < 1.5 * l.margin + SWAY_YOUNG_K));
+        let age = view.now - since;
+        let share = if age < YOUNG { DITHER_YOUNG } else { DITHER_LATER };
+        let sway_k = if age < SWAY_SPAN { SWAY_YOUNG_K } else { SWAY_LATER_K };
+        let start = self.start(view);
+        for (i, a) in view.site.actuators.iter().enumerate() {
+            if start.fixed[i].is_some() {
+                continue;
+            }
+            let own = share * (a.hi - a.lo) * (2.0 * halton(1 + self.ticks / DITHER_TICKS, prime(i)) - 1.0);
+            let hours = (age.0 / Span::hours(1).0).max(0) as u64;
+            let common = if unit_of(view, a) == "°C" { sway_k * (2.0 * halton(3 + hours, SWAY_BASE) - 1.0) } else { 0.0 };
+            let wanted = if near || self.orders.hold.is_some() { 0.0 } else { own + common };
+            let before = self.offsets[i];
+            // Slowly: what is learnt while a loop's water is changing temperature is little.
+            let most = SWAY_SLEW * a.slew_per_min * self.tuning.step.as_secs_f64() / 60.0;
+            let offset = before + (wanted - before).clamp(-most, most);
+            let clean = start.base[i] - before;
+            let (lo, hi) = start.reach[i];
+            let (least, most) = learn::limits_of(view, a);
+            let value = clean + FOLLOW * (p.targets[i] - clean) + offset;
+            // A plan that is itself nearer to a limit than this is not pushed further.
+            let value = value.clamp(least.min(p.first[i]), most.max(p.first[i]));
+            first[i] = value.clamp(a.lo, a.hi).clamp(lo, hi.max(lo));
+            self.offsets[i] = offset;
+        }
+        first
     }
 
     /// Asks for `values`, each through the checker; what is withheld falls back to a renewal of what was asked.

@@ -96,7 +96,8 @@ impl Track {
     pub fn reach(&self, a: &Actuator, in_force: f64, now: Timestamp, tick: Span) -> (f64, f64) {
         let since = self.changed_at.map_or(tick, |t| now - t);
         let minutes = (since.0.min(tick.0).max(60_000) as f64 / 6e4).min(10.0);
-        let step = (a.slew_per_min * minutes).min(a.slew_per_10min);
+        // A hair less than the slew: the read-back is rounded, and a step that is too large by the rounding is cut.
+        let step = 0.998 * (a.slew_per_min * minutes).min(a.slew_per_10min);
         let (mut lo, mut hi) = (in_force - step, in_force + step);
         for (t, v) in &self.levels {
             if now - *t < WINDOW {

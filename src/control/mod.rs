@@ -11,6 +11,7 @@ pub mod check;
 pub mod controller;
 pub mod desk;
 pub mod explain;
+pub mod learn;
 pub mod ledger;
 pub mod mode;
 pub mod place;

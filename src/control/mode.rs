@@ -13,6 +13,9 @@
 //!      └────────────────────────┴──────────────── FailSafe{why}: hands back to the operators' setpoints, by slew
 //! ```
 //!
+//! Where the site lets us learn, a plant without a usable model goes from Warming (after [`WATCH`] of good inputs) to
+//! Learning, which moves setpoints inside the guardrails until a model passes its gates, and then to Auto; Learning is
+//! left like Auto is.
 //! Advise falls to Guarded and FailSafe only when one of its requests is out. A kick-out by the building management
 //! system stops every request in the same tick. The controller returns by itself when it is fit again.
 
@@ -25,6 +28,8 @@ use std::collections::BTreeMap;
 pub const FIT_TICKS: u32 = 2;
 /// Time in Guarded before setpoints are handed back.
 pub const PATIENCE: Span = Span::minutes(15);
+/// Time of good inputs before setpoints are moved to learn.
+pub const WATCH: Span = Span::minutes(30);
 
 /// What the operators want us to do when all is well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +68,11 @@ pub enum Why {
 }
 
 impl Why {
+    /// Nothing is wrong with the plant or the way to it: we only do not know it yet.
+    pub fn is_ignorance(&self) -> bool {
+        matches!(self, Why::NoModel | Why::BadFit(_) | Why::UnknownLimit(_))
+    }
+
     pub fn text(&self) -> String {
         match self {
             Why::BrokerDown => "the broker cannot be reached".into(),
@@ -88,6 +98,11 @@ pub enum Mode {
     Shadow,
     Advise,
     Auto,
+    /// Setpoints are moved so that the plant can be identified.
+    Learning {
+        since: Timestamp,
+        waiting_for: Vec<Why>,
+    },
     Guarded {
         why: Vec<Why>,
         since: Timestamp,
@@ -109,6 +124,7 @@ impl Mode {
             Mode::Shadow => "shadow",
             Mode::Advise => "advise",
             Mode::Auto => "auto",
+            Mode::Learning { .. } => "learning",
             Mode::Guarded { .. } => "guarded",
             Mode::FailSafe { .. } => "fail-safe",
         }
@@ -123,32 +139,47 @@ impl Mode {
     }
 
     /// The next mode. `unfit` lists what is wrong now; `out` = requests of ours are in force somewhere; `done` = they are
-    /// handed back.
-    pub fn step(&self, now: Timestamp, wanted: Operation, unfit: &[Why], out: bool, done: bool) -> Mode {
+    /// handed back; `may_learn` = the site lets us move setpoints to identify it.
+    pub fn step(&self, now: Timestamp, wanted: Operation, unfit: &[Why], out: bool, done: bool, may_learn: bool) -> Mode {
         let kicked = unfit.contains(&Why::KickedOut);
         let fit = unfit.is_empty();
         let why = || unfit.to_vec();
+        let learnable = may_learn && wanted == Operation::Auto && !fit && unfit.iter().all(Why::is_ignorance);
         match self {
+            // The watch begins with the first tick on which nothing but a model is missing.
+            Mode::Warming { waiting_for, .. } if learnable && !waiting_for.iter().all(Why::is_ignorance) => {
+                Mode::Warming { since: now, waiting_for: why() }
+            }
+            Mode::Warming { since, waiting_for } if learnable && waiting_for.is_empty() && now - *since > WATCH => {
+                Mode::Warming { since: now, waiting_for: why() }
+            }
+            Mode::Warming { since, .. } if learnable && now - *since >= WATCH => Mode::Learning { since: now, waiting_for: why() },
             Mode::Warming { since, .. } if !fit => Mode::Warming { since: *since, waiting_for: why() },
             Mode::Warming { .. } => Mode::of(wanted),
             _ if kicked => Mode::FailSafe { why: why(), since: self.since().unwrap_or(now), fit_ticks: 0, done: true },
-            Mode::Shadow | Mode::Advise | Mode::Auto if wanted == Operation::Shadow => {
+            Mode::Shadow | Mode::Advise | Mode::Auto | Mode::Learning { .. } if wanted == Operation::Shadow => {
                 if out {
                     self.hand_back(now, vec![], done)
                 } else {
                     Mode::Shadow
                 }
             }
-            Mode::Shadow | Mode::Advise | Mode::Auto if fit => Mode::of(wanted),
+            Mode::Shadow | Mode::Advise | Mode::Auto | Mode::Learning { .. } if fit => Mode::of(wanted),
+            Mode::Learning { since, .. } if learnable => Mode::Learning { since: *since, waiting_for: why() },
+            Mode::Shadow | Mode::Advise | Mode::Auto if learnable => Mode::Learning { since: now, waiting_for: why() },
             Mode::Shadow => Mode::Shadow,
             Mode::Advise if !out => Mode::Advise,
-            Mode::Advise | Mode::Auto => Mode::Guarded { why: why(), since: now, fit_ticks: 0 },
+            Mode::Advise | Mode::Auto | Mode::Learning { .. } => Mode::Guarded { why: why(), since: now, fit_ticks: 0 },
             Mode::Guarded { since, fit_ticks, why: before } => {
                 if wanted == Operation::Shadow {
                     self.hand_back(now, before.clone(), done)
-                } else if fit {
+                } else if fit || learnable {
                     let n = fit_ticks + 1;
-                    if n >= FIT_TICKS { Mode::of(wanted) } else { Mode::Guarded { why: before.clone(), since: *since, fit_ticks: n } }
+                    if n >= FIT_TICKS {
+                        if fit { Mode::of(wanted) } else { Mode::Learning { since: now, waiting_for: why() } }
+                    } else {
+                        Mode::Guarded { why: before.clone(), since: *since, fit_ticks: n }
+                    }
                 } else if now - *since >= PATIENCE {
                     self.hand_back(now, why(), done)
                 } else {
@@ -156,11 +187,11 @@ impl Mode {
                 }
             }
             Mode::FailSafe { since, fit_ticks, why: before, .. } => {
-                let n = if fit { fit_ticks + 1 } else { 0 };
+                let n = if fit || learnable { fit_ticks + 1 } else { 0 };
                 if wanted == Operation::Shadow && done {
                     Mode::Shadow
                 } else if wanted != Operation::Shadow && n >= FIT_TICKS {
-                    Mode::of(wanted)
+                    if fit { Mode::of(wanted) } else { Mode::Learning { since: now, waiting_for: why() } }
                 } else {
                     let why = if fit { before.clone() } else { why() };
                     Mode::FailSafe { why, since: *since, fit_ticks: n, done }
@@ -246,17 +277,17 @@ mod tests {
     fn auto_guards_then_hands_back_then_returns_by_itself() {
         let t = |m| Timestamp(0) + Span::minutes(m);
         let stale = [Why::Stale("x".into())];
-        let m = Mode::Warming { since: t(0), waiting_for: vec![] }.step(t(0), Operation::Auto, &[], false, true);
+        let m = Mode::Warming { since: t(0), waiting_for: vec![] }.step(t(0), Operation::Auto, &[], false, true, false);
         assert_eq!(m, Mode::Auto);
-        let m = m.step(t(5), Operation::Auto, &stale, true, false);
+        let m = m.step(t(5), Operation::Auto, &stale, true, false, false);
         assert_eq!(m.name(), "guarded");
-        let m = m.step(t(10), Operation::Auto, &stale, true, false).step(t(20), Operation::Auto, &stale, true, false);
+        let m = m.step(t(10), Operation::Auto, &stale, true, false, false).step(t(20), Operation::Auto, &stale, true, false, false);
         assert_eq!(m.name(), "fail-safe");
-        let m = m.step(t(25), Operation::Auto, &[], true, false);
+        let m = m.step(t(25), Operation::Auto, &[], true, false, false);
         assert_eq!(m.name(), "fail-safe");
-        assert_eq!(m.step(t(30), Operation::Auto, &[], true, false), Mode::Auto);
-        let kicked = Mode::Auto.step(t(35), Operation::Auto, &[Why::KickedOut], true, false);
+        assert_eq!(m.step(t(30), Operation::Auto, &[], true, false, false), Mode::Auto);
+        let kicked = Mode::Auto.step(t(35), Operation::Auto, &[Why::KickedOut], true, false, false);
         assert!(matches!(kicked, Mode::FailSafe { done: true, .. }));
-        assert_eq!(Mode::Shadow.step(t(0), Operation::Shadow, &[Why::NoModel], false, true), Mode::Shadow);
+        assert_eq!(Mode::Shadow.step(t(0), Operation::Shadow, &[Why::NoModel], false, true, false), Mode::Shadow);
     }
 }

@@ -277,13 +277,21 @@ pub struct ViewBuilder<'a> {
     pub site: Arc<SiteFile>,
     pub bindings: &'a Bindings,
     pub now: Timestamp,
+    /// Time between two heartbeats of the site: a value repeated only with them is not old within one and a half.
+    pub pace: Span,
+}
+
+/// How much older than [`FRESH`] a value may be because its site only speaks that often.
+pub fn grace(pace: Span) -> Span {
+    Span((pace.0 * 3 / 2 - FRESH.0).max(0))
 }
 
 impl ViewBuilder<'_> {
     /// Roles, setpoints, weather and status from `latest`; loads are persistence until [`View::loads`] is replaced.
     /// The link's `broker_up` and `heartbeat_age` are the caller's to set.
     pub fn build(&self, latest: impl Fn(PointId) -> Option<Latest>, steps: usize) -> View {
-        let get = |b: &Bound, how| combine(&b.points.iter().map(|p| latest(*p)).collect::<Vec<_>>(), how, b.kind, self.now);
+        let now = self.now - grace(self.pace);
+        let get = |b: &Bound, how| combine(&b.points.iter().map(|p| latest(*p)).collect::<Vec<_>>(), how, b.kind, now);
         let roles: BTreeMap<String, Aged> = self.bindings.roles.iter().map(|(n, how, b)| (n.clone(), get(b, *how))).collect();
         let role = |name: &str| roles.get(name).copied().unwrap_or_else(Aged::unknown);
         let actuators = (self.site.actuators.iter().enumerate())
@@ -300,6 +308,9 @@ impl ViewBuilder<'_> {
         let (dry, humidity) = (role("dry_bulb").value, role("outdoor_humidity").value);
         let wet = role("wet_bulb").value;
         let wet = if wet.is_finite() { wet } else { crate::units::wet_bulb_c(dry, humidity) };
+        // A site may measure one of the two only; each stands for the other, which a plant that feels it will show.
+        let dry = if dry.is_finite() { dry } else { wet };
+        let wet = if wet.is_finite() { wet } else { dry };
         let weather = Weather { dry_bulb_c: dry, wet_bulb_c: wet, dew_point_c: crate::units::dew_point_c(dry, humidity) };
         let status = self.site.role("ai_status").map(|_| {
             let a = role("ai_status");

@@ -39,6 +39,8 @@ pub(super) struct Slot {
     pub gone: bool,
     watch: Watch,
     pub latest: Option<Latest>,
+    /// The newest one that can be believed: what control ages while its sensor is silent or distrusted.
+    pub good: Option<Latest>,
 }
 
 /// All points of a site. See the module's text.
@@ -98,6 +100,7 @@ impl Points {
                 gone: false,
                 watch: Watch::default(),
                 latest: None,
+                good: None,
             });
         }
         let slot = self.slots.get_mut(id.0 as usize)?;
@@ -106,6 +109,7 @@ impl Points {
             slot.origin = origin;
         }
         if changed {
+            slot.good = None;
             slot.watch.restart();
         }
         Some((id.0, changed))
@@ -182,7 +186,11 @@ impl Points {
                     ClockSource::Host => host_now,
                     _ => self.clock.now.unwrap_or(at),
                 };
-                slot.latest = Some(Latest { at, arrived, value: number, quality });
+                let newest = Latest { at, arrived, value: number, quality };
+                slot.latest = Some(newest);
+                if quality.usable() && number.is_finite() {
+                    slot.good = Some(newest);
+                }
             }
         }
         taken.values += 1;

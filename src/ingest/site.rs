@@ -366,6 +366,11 @@ impl SiteIngest {
     pub fn latest(&self, id: PointId) -> Option<&Latest> {
         self.points.slot(id.0)?.latest.as_ref()
     }
+    /// The newest reading of a point that can be believed; the newest at all where none ever could.
+    pub fn good(&self, id: PointId) -> Option<&Latest> {
+        let slot = self.points.slot(id.0)?;
+        slot.good.as_ref().or(slot.latest.as_ref())
+    }
     /// The points that we must publish, with their topics.
     pub fn our_points(&self) -> impl Iterator<Item = (&Point, String)> {
         self.points.catalogue.iter().filter_map(|p| Some((p, super::publish::topic(p, &self.us).ok()?)))

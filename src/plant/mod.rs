@@ -4,6 +4,8 @@
 //! ([`identified`]) is what telemetry alone tells of a plant. The controller sees only [`predict::Predict`].
 //! Invariant: `control` never plans on the twin.
 
+pub mod greybox;
 pub mod identified;
 pub mod predict;
+pub mod rows;
 pub mod twin;

@@ -8,11 +8,10 @@
 use super::hall::Hall;
 use crate::ingest::decode::dsx;
 use crate::plant::identified::{Binding, Row};
+use crate::plant::rows::RowPlan;
 use crate::plant::twin::Sensed;
-use crate::signal::weather::Weather;
-use crate::site::{Catalogue, Combine, Selector, SiteFile};
+use crate::site::{Catalogue, SiteFile};
 use crate::time::Timestamp;
-use crate::units::{dew_point_c, wet_bulb_c};
 
 /// A site file that does not fit its plant's points.
 #[derive(Debug, thiserror::Error)]
@@ -23,20 +22,11 @@ pub enum TelemetryError {
     Unbound { site: String, what: String },
 }
 
-/// Points behind one value, and how they become one number.
-#[derive(Clone, Debug)]
-struct Bound {
-    points: Vec<usize>,
-    combine: Combine,
-}
-
 /// Binds a hall's points to a site file, keeps the newest good values and averages them into rows.
 #[derive(Clone, Debug)]
 pub struct Telemetry {
     catalogue: Catalogue,
-    binding: Binding,
-    /// In this order: actuators, loops, limits, meters, then the seven of `SCALARS`.
-    bound: Vec<Option<Bound>>,
+    plan: RowPlan,
     /// Multiply and add to make a value canonical, by point.
     units: Vec<crate::units::Unit>,
     latest: Vec<f64>,
@@ -45,8 +35,6 @@ pub struct Telemetry {
     sensed: Vec<Sensed>,
     since: Option<Timestamp>,
 }
-
-const SCALARS: [&str; 6] = ["dry_bulb", "wet_bulb", "outdoor_humidity", "room_dew_point", "gpus_allocated", "gpu_utilisation"];
 
 impl Telemetry {
     /// # Errors
@@ -59,43 +47,21 @@ impl Telemetry {
             let point = dsx::metadata(&p.path, p.metadata.to_string().as_bytes()).map_err(bad)?;
             catalogue.upsert(point).ok_or_else(|| bad("the catalogue is full"))?;
         }
-        let find = |select: &Selector, combine| {
-            let points: Vec<usize> = catalogue.select(select).map(|p| p.id.0 as usize).collect();
-            (!points.is_empty()).then_some(Bound { points, combine })
-        };
-        let role = |name: &str| site.role(name).and_then(|r| find(&r.select, r.combine));
-        let need = |b: Option<Bound>, what: String| b.map(Some).ok_or_else(|| TelemetryError::Unbound { site: id(), what });
-        let mut bound = Vec::new();
-        for a in &site.actuators {
-            bound.push(need(find(&a.in_force, Combine::Mean), format!("actuator {:?}, `in_force`,", a.id))?);
+        let plan = RowPlan::new(site, &catalogue);
+        if let Some(what) = plan.unbound(site) {
+            return Err(TelemetryError::Unbound { site: id(), what });
         }
-        for l in &site.loops {
-            bound.push(need(role(&l.load), format!("loop {:?}, role {:?},", l.id, l.load))?);
-        }
-        for l in &site.limits {
-            bound.push(need(role(&l.role), format!("limit {:?}, role {:?},", l.id, l.role))?);
-        }
-        for m in &site.meters {
-            bound.push(need(find(&m.select, Combine::Sum), format!("meter {:?}", m.id))?);
-        }
-        bound.extend(SCALARS.iter().map(|name| role(name)));
-        let mut binding = Binding::of(site);
-        for (kind, a) in binding.kinds.iter_mut().zip(&site.actuators) {
-            if let Some(p) = catalogue.select(&a.in_force).next() {
-                *kind = p.kind;
-            }
-        }
-        let n = bound.len();
+        let n = plan.len();
         let units = catalogue.iter().map(crate::site::Point::unit).collect();
         let latest = vec![f64::NAN; catalogue.len()];
-        Ok(Telemetry { catalogue, binding, bound, units, latest, sums: vec![0.0; n], counts: vec![0; n], sensed: Vec::new(), since: None })
+        Ok(Telemetry { catalogue, plan, units, latest, sums: vec![0.0; n], counts: vec![0; n], sensed: Vec::new(), since: None })
     }
 
     pub fn catalogue(&self) -> &Catalogue {
         &self.catalogue
     }
     pub fn binding(&self) -> &Binding {
-        &self.binding
+        self.plan.binding()
     }
 
     /// Reads the hall's sensors once and adds the values to the row under way.
@@ -109,7 +75,7 @@ impl Telemetry {
         }
         self.sensed = sensed;
         self.since.get_or_insert(hall.now());
-        for k in 0..self.bound.len() {
+        for k in 0..self.plan.len() {
             let v = self.value(k);
             if v.is_finite() {
                 self.sums[k] += v;
@@ -119,51 +85,18 @@ impl Telemetry {
     }
 
     fn value(&self, k: usize) -> f64 {
-        let Some(Some(b)) = self.bound.get(k) else { return f64::NAN };
-        let good = b.points.iter().filter_map(|&i| self.latest.get(i).copied()).filter(|v| v.is_finite());
-        let (mut n, mut sum, mut lo, mut hi) = (0u32, 0.0, f64::INFINITY, f64::NEG_INFINITY);
-        for v in good {
-            n += 1;
-            sum += v;
-            lo = lo.min(v);
-            hi = hi.max(v);
-        }
-        match b.combine {
-            _ if n == 0 => f64::NAN,
-            Combine::Mean => sum / f64::from(n),
-            Combine::Sum => sum,
-            Combine::Max => hi,
-            Combine::Min => lo,
-        }
-    }
-
-    fn row(&self, at: Timestamp, value: impl Fn(usize) -> f64) -> Row {
-        let b = &self.binding;
-        let mut next = 0;
-        let mut take = |n: usize| {
-            let from = next;
-            next += n;
-            (from..next).map(&value).collect::<Vec<f64>>()
-        };
-        let (in_force, loads_kw) = (take(b.actuators.len()), take(b.loops.len()));
-        let (limited, meters_kw) = (take(b.limits.len()), take(b.meters.len()));
-        let s = take(SCALARS.len());
-        let (dry_bulb_c, humidity) = (s[0], s[2]);
-        // A site without a wet-bulb point computes it from the humidity.
-        let wet = if s[1].is_finite() { s[1] } else { wet_bulb_c(dry_bulb_c, humidity) };
-        let weather = Weather { dry_bulb_c, wet_bulb_c: wet, dew_point_c: dew_point_c(dry_bulb_c, humidity) };
-        Row { at, in_force, loads_kw, weather, room_dew_point_c: s[3], gpus_allocated: s[4], gpu_utilisation_pct: s[5], meters_kw, limited }
+        self.plan.value(k, |p| self.latest.get(p.0 as usize).copied().unwrap_or(f64::NAN))
     }
 
     /// Values as they stand now.
     pub fn latest(&self, now: Timestamp) -> Row {
-        self.row(now, |k| self.value(k))
+        self.plan.row(now, |k| self.value(k))
     }
 
     /// Means since the last call, and a new row begun. `None` when nothing was sensed.
     pub fn take_row(&mut self) -> Option<Row> {
         let at = self.since.take()?;
-        let row = self.row(at, |k| if self.counts[k] > 0 { self.sums[k] / f64::from(self.counts[k]) } else { f64::NAN });
+        let row = self.plan.row(at, |k| if self.counts[k] > 0 { self.sums[k] / f64::from(self.counts[k]) } else { f64::NAN });
         self.sums.fill(0.0);
         self.counts.fill(0);
         Some(row)

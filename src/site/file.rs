@@ -124,6 +124,9 @@ pub struct Control {
     /// Name of the load forecast model under `models/`.
     #[serde(default)]
     pub load_model: Option<String>,
+    /// In `auto`, move setpoints a little, inside every limit, until the data identify the plant.
+    #[serde(default)]
+    pub learn: bool,
 }
 
 fn default_tick_s() -> u32 {
@@ -142,6 +145,7 @@ impl Default for Control {
             valid_s: default_valid_s(),
             plant_model: None,
             load_model: None,
+            learn: false,
         }
     }
 }

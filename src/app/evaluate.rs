@@ -1,0 +1,187 @@
+//! `evaluate`: closed-loop comparisons on an outside plant: its own policies against this service from a cold start.
+//!
+//! Words: an *arm* is one way to run the plant; the *first* arm is what the others are compared with; a *pair* is two arms
+//! with the same seed. The plant is any command that takes `--seed`, `--json FILE` and either the arguments of an arm or
+//! `--host` and `--port` of a broker, on which it is a building management system in lock-step (WIRE.md §1).
+//! Invariants: every arm of a seed sees the same weather and load; figures are the plant's own, not the service's; a run in
+//! which the plant was late, or which it calls void, is said to be so.
+
+use super::broker::EmbeddedBroker;
+use super::cli::EvaluateArgs;
+use super::config::{Config, Overrides};
+use super::service::{Service, StartOptions, listen, runtime};
+use crate::report::Interval;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+/// Name of the arm that is this service.
+const OURS: &str = "tramuntana";
+
+/// One run of one arm.
+struct Run {
+    seed: u64,
+    arm: String,
+    result: Value,
+}
+
+impl Run {
+    fn number(&self, key: &str) -> f64 {
+        self.result[key].as_f64().unwrap_or(f64::NAN)
+    }
+    /// Sum over an object of numbers.
+    fn sum(&self, key: &str) -> f64 {
+        self.result[key].as_object().map_or(f64::NAN, |o| o.values().filter_map(Value::as_f64).sum())
+    }
+    fn bus(&self, key: &str) -> f64 {
+        let all = self.result["bus"]["actuators"].as_object();
+        all.map_or(0.0, |o| o.values().filter_map(|a| a[key].as_f64()).sum())
+    }
+}
+
+pub fn run(args: &EvaluateArgs) -> Result<(), String> {
+    let arms: Vec<(String, Vec<String>)> = (args.arms.iter())
+        .map(|a| {
+            let (name, rest) = a
+                .split_once(':')
+                .ok_or_else(|| format!("--arm {a:?}: give a name and the plant's arguments, such as \"fixed:--policy fixed\""))?;
+            Ok((name.trim().to_owned(), rest.split_whitespace().map(str::to_owned).collect()))
+        })
+        .collect::<Result<_, String>>()?;
+    let plant: Vec<String> = args.plant.split_whitespace().map(str::to_owned).collect();
+    if plant.is_empty() {
+        return Err("--plant: give the command that runs the plant, such as \"python3 ../shared/plants/liquid_hall.py --days 14\"".into());
+    }
+    let broker = EmbeddedBroker::start()?;
+    let mut runs: Vec<Run> = Vec::new();
+    for seed in (0..u64::from(args.seeds.max(1))).map(|k| args.seed + k) {
+        let dir = args.data_dir.join("evaluate").join(format!("seed-{seed}"));
+        match std::fs::remove_dir_all(&dir) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(format!("{}: {e}; give another --data-dir", dir.display())),
+            _ => {}
+        }
+        std::fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}; give another --data-dir", dir.display()))?;
+        for (name, own) in &arms {
+            let result = command(&plant, own, seed, &dir.join(format!("{name}.json")))?;
+            runs.push(Run { seed, arm: name.clone(), result });
+            println!("seed {seed}: {name} done");
+        }
+        let result = runtime()?.block_on(ours(args, &plant, &broker, seed, &dir))?;
+        runs.push(Run { seed, arm: OURS.into(), result });
+        println!("seed {seed}: {OURS} done");
+    }
+    let names: Vec<String> = arms.iter().map(|a| a.0.clone()).chain([OURS.to_owned()]).collect();
+    print!("{}", table(&runs));
+    let pairs = paired(&runs, &names);
+    for line in pairs.iter().map(|p| p.1.as_str()) {
+        println!("{line}");
+    }
+    if let Some(path) = &args.json {
+        let runs: Vec<Value> = runs.iter().map(|r| json!({"seed": r.seed, "arm": r.arm, "result": r.result})).collect();
+        let pairs: Vec<&Value> = pairs.iter().map(|p| &p.0).collect();
+        let text = serde_json::to_string_pretty(&json!({"plant": args.plant, "runs": runs, "paired": pairs})).map_err(|e| e.to_string())?;
+        std::fs::write(path, text + "\n").map_err(|e| format!("{}: {e}; give another with --json", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Runs the plant's command to its end and reads what it wrote.
+fn command(plant: &[String], more: &[String], seed: u64, json: &Path) -> Result<Value, String> {
+    let output = std::process::Command::new(&plant[0])
+        .args(&plant[1..])
+        .args(more)
+        .args(["--seed", &seed.to_string(), "--json"])
+        .arg(json)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .output()
+        .map_err(|e| format!("{}: {e}; --plant names a command that can be started here", plant[0]))?;
+    if !output.status.success() {
+        let last = String::from_utf8_lossy(&output.stderr).lines().next_back().unwrap_or("").to_owned();
+        return Err(format!("the plant ended with {}: {last}; its arguments were {:?}", output.status, more));
+    }
+    let text = std::fs::read_to_string(json).map_err(|e| format!("{}: {e}; the plant should have written it", json.display()))?;
+    serde_json::from_str(&text).map_err(|e| format!("{}: {e}", json.display()))
+}
+
+/// This service from a cold start against the plant on the bus.
+async fn ours(args: &EvaluateArgs, plant: &[String], broker: &EmbeddedBroker, seed: u64, dir: &Path) -> Result<Value, String> {
+    let overrides = Overrides { broker: Some(broker.url()), data_dir: Some(dir.join("data")), listen: None };
+    let config = Config::load(&args.config, &overrides).map_err(|e| e.to_string())?;
+    let listener = listen(std::net::SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    let options = StartOptions { broker_overridden: true, lock_step: true, history: None };
+    let service = Service::start(&config, listener, &options).await?;
+    let more: Vec<String> = ["--host", "127.0.0.1", "--port", &broker.addr.port().to_string()].map(String::from).to_vec();
+    let (plant, json) = (plant.to_vec(), PathBuf::from(dir).join(format!("{OURS}.json")));
+    let done = tokio::task::spawn_blocking(move || command(&plant, &more, seed, &json)).await;
+    service.stop().await;
+    done.map_err(|e| e.to_string())?
+}
+
+fn table(runs: &[Run]) -> String {
+    let mut out = format!(
+        "{:<6}{:<16}{:>12}{:>14}{:>12}{:>12}{:>9}{:>7}{:>9}{:>9}  {}\n",
+        "seed", "arm", "kWh/GPU-h", "last 7 days", "cooling kWh", "IT kWh", "beyond", "late", "clamped", "slewed", "components, kWh"
+    );
+    for r in runs {
+        let parts = r.result["components_kwh"].as_object().map_or(String::new(), |o| {
+            o.iter()
+                .map(|(k, v)| format!("{} {:.0}", k.trim_start_matches("p_"), v.as_f64().unwrap_or(f64::NAN)))
+                .collect::<Vec<_>>()
+                .join(", ")
+        });
+        let void = r.result["heat_check"].as_str().filter(|h| *h != "ok").map_or(String::new(), |h| format!("  {h}"));
+        out.push_str(&format!(
+            "{:<6}{:<16}{:>12.4}{:>14.4}{:>12.0}{:>12.0}{:>9.0}{:>7.0}{:>9.0}{:>9.0}  {parts}{void}\n",
+            r.seed,
+            r.arm,
+            r.number("kwh_per_gpu_hour"),
+            r.number("kwh_per_gpu_hour_last_7_days"),
+            r.number("cooling_kwh"),
+            r.number("it_kwh"),
+            r.sum("minutes_beyond_limit"),
+            r.result["bus"]["late"].as_f64().unwrap_or(0.0),
+            r.bus("clamped"),
+            r.bus("slewed"),
+        ));
+    }
+    out
+}
+
+/// Each arm less the first one, seed by seed, in per cent of the first; with the 95 % interval where there are seeds enough.
+fn paired(runs: &[Run], names: &[String]) -> Vec<(Value, String)> {
+    let Some(first) = names.first() else { return vec![] };
+    let mut out = Vec::new();
+    for key in ["kwh_per_gpu_hour", "kwh_per_gpu_hour_last_7_days"] {
+        for name in &names[1..] {
+            let of = |arm: &str, seed: u64| runs.iter().find(|r| r.arm == arm && r.seed == seed).map_or(f64::NAN, |r| r.number(key));
+            let seeds = runs.iter().filter(|r| r.arm == *first).map(|r| r.seed);
+            let d: Vec<f64> = seeds.map(|s| 100.0 * (of(name, s) - of(first, s)) / of(first, s)).filter(|d| d.is_finite()).collect();
+            let Some(i) = Interval::of(&d) else { continue };
+            let mean = i.mean;
+            let bounds = i.half_width_95.map(|h| [mean - h, mean + h]);
+            let shown = bounds.map_or(String::new(), |[lo, hi]| format!(" (95 % interval {lo:+.2} … {hi:+.2} %)"));
+            let line = format!("{key}: {name} {mean:+.2} % against {first}{shown}, {} seed(s)", d.len());
+            out.push((
+                json!({"figure": key, "arm": name, "against": first, "mean_pct": mean, "interval_95_pct": bounds, "per_seed_pct": d}),
+                line,
+            ));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_are_paired_by_seed() {
+        let run = |seed, arm: &str, v: f64| Run { seed, arm: arm.into(), result: json!({"kwh_per_gpu_hour": v}) };
+        let runs = [run(1, "fixed", 2.0), run(1, "x", 1.9), run(2, "fixed", 3.0), run(2, "x", 2.85)];
+        let p = paired(&runs, &["fixed".into(), "x".into()]);
+        assert_eq!(p.len(), 1);
+        assert!((p[0].0["mean_pct"].as_f64().unwrap() + 5.0).abs() < 1e-9, "{}", p[0].1);
+    }
+}

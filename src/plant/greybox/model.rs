@@ -1,0 +1,303 @@
+//! The grey-box model itself: what it holds and how it rolls out.
+//!
+//! Invariants: a rollout never fails and gives finite numbers; powers are never negative; a limited role that the model
+//! cannot predict comes back as NaN, never as a guess.
+
+use super::basis::{Shape, Variables, weather_of};
+use super::leak::Leak;
+use super::machines::Machine;
+use crate::plant::identified::{Binding, Row};
+use crate::plant::predict::{Fit, Outcome, PlantState, Predict, StepInput};
+use crate::site::MeterBoundary;
+use crate::time::{Span, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// Time constant and bound (in sigma) with which a bias follows the newest rows.
+const FOLLOW: Span = Span::hours(3);
+const BIAS_SIGMAS: f64 = 3.0;
+
+/// Power of one meter outside the IT boundary: intercept + Σ weight · shape, kW.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Meter {
+    pub meter: usize,
+    pub intercept: f64,
+    pub terms: Vec<Term>,
+    /// Held-out standard deviation, kW, and mean of the data, kW.
+    pub sigma_kw: f64,
+    pub mean_kw: f64,
+}
+
+/// A shape with its weight; with a gate it counts for the share of time that a machine runs. Without a shape the gate
+/// counts alone.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Term {
+    pub weight: f64,
+    pub shape: Option<Shape>,
+    pub gate: Option<u16>,
+}
+
+impl Term {
+    /// Without the weight.
+    pub fn value(&self, z: &[f64]) -> f64 {
+        let gate = self.gate.map_or(1.0, |g| z[usize::from(g)]);
+        if gate == 0.0 { 0.0 } else { gate * self.shape.map_or(1.0, |s| s.value(z)) }
+    }
+}
+
+/// A limited role: linear in variables and in load per flow.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Limited {
+    pub intercept: f64,
+    pub terms: Vec<(f64, Part)>,
+    /// Share of the value before that remains after one step of [`GreyBox::step`].
+    pub keep: f64,
+    pub sigma: f64,
+    /// +1: bounded above; −1: below; 0: both.
+    pub side: i8,
+}
+
+/// What a limited role is linear in.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Part {
+    Variable(u16),
+    /// load · flow^−power, power in tenths.
+    LoadPerFlow {
+        load: u16,
+        flow: u16,
+        tenths: u8,
+    },
+}
+
+impl Part {
+    pub fn value(&self, z: &[f64]) -> f64 {
+        match *self {
+            Part::Variable(v) => z[usize::from(v)],
+            Part::LoadPerFlow { load, flow, tenths } => {
+                z[usize::from(load)] * z[usize::from(flow)].max(0.05).powf(-f64::from(tenths) / 10.0)
+            }
+        }
+    }
+}
+
+/// IT power: kW per kW of each distinct load, and how warm chips add to it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct It {
+    pub intercept_kw: f64,
+    pub per_load: Vec<f64>,
+    pub leak: Leak,
+    /// The limited role that stands for the chips; none = the setpoints nearest to the chips do.
+    pub chips: Option<usize>,
+    pub coolant: Vec<usize>,
+    pub sigma_kw: f64,
+}
+
+/// A plant as some hours to weeks of its telemetry describe it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GreyBox {
+    pub name: String,
+    pub binding: Binding,
+    pub variables: Variables,
+    pub step: Span,
+    pub from: Timestamp,
+    pub to: Timestamp,
+    pub machines: Vec<Machine>,
+    pub meters: Vec<Meter>,
+    pub limits: Vec<Limited>,
+    pub it: It,
+    /// Range of each variable in the data.
+    pub ranges: Vec<(f64, f64)>,
+    /// Share of the load one step before in what the plant feels now.
+    pub load_delay: f64,
+    pub sigma_kw: f64,
+    pub fit: Fit,
+    /// Digest of the rows.
+    pub digest: String,
+    #[serde(skip)]
+    pub bias: Bias,
+}
+
+/// Measured less predicted, followed over time; forgotten with each new fit.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Bias {
+    pub cooling_kw: f64,
+    pub limits: Vec<f64>,
+    /// CUSUM (Page 1954) of the cooling residual, both sides, in sigma.
+    pub up: f64,
+    pub down: f64,
+    pub alarm: bool,
+}
+
+/// Slack and thresholds of the CUSUM, in sigma per hour (a new fit is asked for; the plant is no longer the one that was
+/// learnt), and the least error that counts, as a share of cooling power.
+const SLACK: f64 = 1.0;
+const REFIT: f64 = 6.0;
+const THRESHOLD: f64 = 72.0;
+const FLOOR: f64 = 0.3;
+
+impl GreyBox {
+    fn temperature(&self, z: &[f64]) -> f64 {
+        match self.it.chips.and_then(|i| self.limits.get(i)) {
+            Some(l) => l.terms.iter().map(|(w, p)| w * p.value(z)).sum(),
+            None => {
+                let n = self.it.coolant.len().max(1) as f64;
+                self.it.coolant.iter().map(|&a| z[a]).sum::<f64>() / n
+            }
+        }
+    }
+
+    /// Kelvins of the chips (up to a constant) that setpoints cause at given loads.
+    pub(super) fn kelvin(&self, setpoints: &[f64], loads_kw: &[f64], weather: [f64; 3], z: &mut Vec<f64>) -> f64 {
+        self.variables.fill(setpoints, loads_kw, 1.0, weather, z);
+        self.temperature(z)
+    }
+
+    /// Sets the machines' shares of time.
+    fn run_machines(&self, z: &mut [f64], room: &mut Vec<f64>) {
+        for (k, m) in self.machines.iter().enumerate() {
+            z[self.variables.machine(k)] = m.share(&self.variables, z, None, room);
+        }
+    }
+
+    fn powers(&self, z: &[f64]) -> (f64, f64) {
+        let (mut cooling, mut loss) = (0.0, 0.0);
+        for m in &self.meters {
+            let kw = (m.intercept + m.terms.iter().map(|t| t.weight * t.value(z)).sum::<f64>()).max(0.0);
+            match self.binding.boundaries.get(m.meter) {
+                Some(MeterBoundary::Loss) => loss += kw,
+                _ => cooling += kw,
+            }
+        }
+        (cooling, loss)
+    }
+
+    pub fn limit_at_rest(&self, i: usize, z: &[f64]) -> f64 {
+        self.limits.get(i).map_or(f64::NAN, |l| l.intercept + l.terms.iter().map(|(w, p)| w * p.value(z)).sum::<f64>())
+    }
+
+    /// Follows the plant: takes in the newest step as measured.
+    pub fn observe(&mut self, row: &Row) {
+        let mut z = Vec::new();
+        self.variables.of_row(row, &mut z);
+        if z.iter().any(|v| !v.is_finite()) {
+            return;
+        }
+        self.run_machines(&mut z, &mut Vec::new());
+        let share = 1.0 - (-self.step.as_secs_f64() / FOLLOW.as_secs_f64()).exp();
+        let (predicted, _) = self.powers(&z);
+        let own = self.meters.iter().filter(|m| self.binding.boundaries.get(m.meter) == Some(&MeterBoundary::Cooling));
+        let measured: f64 = own.map(|m| row.meters_kw.get(m.meter).copied().unwrap_or(f64::NAN)).sum();
+        let residual = measured - predicted;
+        if residual.is_finite() {
+            let sigma = self.sigma_kw.max(1e-3);
+            self.bias.cooling_kw += share * (residual - self.bias.cooling_kw);
+            self.bias.cooling_kw = self.bias.cooling_kw.clamp(-BIAS_SIGMAS * sigma, BIAS_SIGMAS * sigma);
+            let mean: f64 = self.meters.iter().map(|m| m.mean_kw).sum();
+            let x = self.bias.cooling_kw / sigma.max(FLOOR * mean);
+            let hours = self.step.as_hours_f64();
+            self.bias.up = (self.bias.up + (x - SLACK) * hours).max(0.0);
+            self.bias.down = (self.bias.down - (x + SLACK) * hours).max(0.0);
+            self.bias.alarm = self.bias.up.max(self.bias.down) > THRESHOLD;
+        }
+        self.bias.limits.resize(self.limits.len(), 0.0);
+        for i in 0..self.limits.len() {
+            let residual = row.limited.get(i).copied().unwrap_or(f64::NAN) - self.limit_at_rest(i, &z);
+            if residual.is_finite() {
+                let bound = BIAS_SIGMAS * self.limits[i].sigma.max(0.05);
+                let b = &mut self.bias.limits[i];
+                *b = (*b + share * (residual - *b)).clamp(-bound, bound);
+            }
+        }
+    }
+
+    /// Measured less predicted power of all meters outside IT in one row, kW, without any bias.
+    pub fn residual_kw(&self, row: &Row) -> Option<f64> {
+        let mut z = Vec::new();
+        self.variables.of_row(row, &mut z);
+        self.run_machines(&mut z, &mut Vec::new());
+        let (cooling, loss) = self.powers(&z);
+        let measured: f64 = self.meters.iter().map(|m| row.meters_kw.get(m.meter).copied().unwrap_or(f64::NAN)).sum();
+        Some(measured - cooling - loss).filter(|r| r.is_finite())
+    }
+
+    /// Do the residuals ask for a new fit?
+    pub fn wants_refit(&self) -> bool {
+        self.bias.up.max(self.bias.down) > REFIT
+    }
+
+    /// How far outside the data a point is, in widths of the ranges.
+    fn outside(&self, z: &[f64]) -> f64 {
+        z.iter()
+            .zip(&self.ranges)
+            .map(|(v, (lo, hi))| ((v - hi).max(lo - v)).max(0.0) / (hi - lo).max(0.05 * hi.abs()).max(0.5))
+            .filter(|d| d.is_finite())
+            .sum()
+    }
+}
+
+impl Predict for GreyBox {
+    fn rollout(&self, state: &PlantState, steps: &[StepInput], out: &mut Vec<Outcome>) {
+        out.clear();
+        let (mut z, mut room) = (Vec::with_capacity(self.variables.len()), Vec::new());
+        let mut limited = state.limited.clone();
+        limited.resize(self.limits.len(), f64::NAN);
+        for step in steps {
+            let weather = [step.weather.dry_bulb_c, step.weather.wet_bulb_c, step.room_dew_point_c];
+            let now = self.kelvin(&state.in_force, &step.loads_kw, weather, &mut z);
+            let then = self.kelvin(&step.setpoints, &step.loads_kw, weather, &mut z);
+            let gain = (self.it.leak.per_k * (then - now)).clamp(-0.2, 0.2).exp();
+            let gain = if gain.is_finite() { gain } else { 1.0 };
+            for l in 0..self.variables.loads.len() {
+                z[self.variables.load(l)] *= gain;
+            }
+            // A value that nobody measures stands in the middle of what was seen.
+            for (v, (lo, hi)) in z.iter_mut().zip(&self.ranges) {
+                if !v.is_finite() {
+                    *v = 0.5 * (lo + hi);
+                }
+            }
+            self.run_machines(&mut z, &mut room);
+            let base: f64 = (self.it.per_load.iter().zip(&self.variables.loads))
+                .map(|(k, (i, mean))| k * step.loads_kw.get(*i).copied().filter(|v| v.is_finite()).unwrap_or(*mean))
+                .sum();
+            let (cooling, loss_kw) = self.powers(&z);
+            let grow = 1.0 + 2.0 * self.outside(&z);
+            let share = step.span.as_secs_f64() / self.step.as_secs_f64().max(1.0);
+            let mut o = Outcome {
+                it_kw: (self.it.intercept_kw + base).max(0.0) * gain,
+                cooling_kw: (cooling + self.bias.cooling_kw).max(0.0),
+                loss_kw,
+                power_sigma_kw: self.sigma_kw.hypot(self.it.sigma_kw) * grow,
+                limited: Vec::with_capacity(limited.len()),
+                limited_sigma: Vec::with_capacity(limited.len()),
+            };
+            for (i, l) in self.limits.iter().enumerate() {
+                let rest = self.limit_at_rest(i, &z) + self.bias.limits.get(i).copied().unwrap_or(0.0);
+                let before = if limited[i].is_finite() { limited[i] } else { rest };
+                let after = rest + l.keep.powf(share) * (before - rest);
+                o.limited.push(match l.side {
+                    1 => rest.max(after),
+                    -1 => rest.min(after),
+                    _ => after,
+                });
+                o.limited_sigma.push(l.sigma * grow);
+                limited[i] = after;
+            }
+            out.push(o);
+        }
+    }
+
+    fn fit(&self) -> &Fit {
+        &self.fit
+    }
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// Usable for fitting: everything but the work's proxies is a number.
+pub fn usable(r: &Row, has_dew_point: bool) -> bool {
+    let weather = weather_of(r);
+    let weather = if has_dew_point { &weather[..] } else { &weather[..2] };
+    r.in_force.iter().chain(&r.loads_kw).chain(&r.meters_kw).chain(weather).all(|v| v.is_finite())
+}
