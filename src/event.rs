@@ -19,6 +19,16 @@ pub const READINGS_DUPLICATE: &str = "tramuntana_readings_duplicate";
 pub const MARKED: &str = "tramuntana_readings_marked";
 /// Cross-checks between points that began to fail, labelled `site/check`.
 pub const CONTRADICTIONS: &str = "tramuntana_contradictions";
+/// Readings that InfluxDB 2 has taken, labelled by bucket.
+pub const INFLUX_WRITTEN: &str = "tramuntana_influx_written";
+/// Requests to InfluxDB 2 that failed, labelled by status or `no answer`.
+pub const INFLUX_ERRORS: &str = "tramuntana_influx_errors";
+/// Readings that InfluxDB 2 refused for good, labelled by status.
+pub const INFLUX_REFUSED: &str = "tramuntana_influx_refused";
+/// Readings left out of the mirror because its queue was full, labelled by site.
+pub const INFLUX_DROPPED: &str = "tramuntana_influx_dropped";
+/// Questions to InfluxDB 2, labelled `site/answered` or `site/failed`.
+pub const INFLUX_READS: &str = "tramuntana_influx_reads";
 /// Messages or readings refused, labelled `format/reason`.
 pub const REFUSED: &str = "tramuntana_refused";
 /// MQTT messages taken in.

@@ -7,6 +7,7 @@
 //! 4  sim  api  report  scheduler        closed loop | HTTP, SSE, OpenAPI | charts | scheduler artefacts
 //! 3  control                            view -> mode -> plan -> check -> explain; no I/O, no clock, no polars
 //! 2  plant  forecast  ingest  store     twin and identified model | load models | MQTT bytes -> readings | time series
+//!    influx                             line protocol, Flux, the mirror's queue
 //! 1  site  reading  signal              catalogue and site file | Reading, Quality | weather, load, jobs
 //! 0  units  time  event  id             quantities | Timestamp, Span | one named event = one counter | identities
 //! ```
@@ -25,6 +26,7 @@ pub mod signal;
 pub mod site;
 
 pub mod forecast;
+pub mod influx;
 pub mod ingest;
 pub mod plant;
 pub mod store;

@@ -372,7 +372,33 @@ pub struct Health {
     pub ready: bool,
     /// What keeps it from being ready.
     pub why_not: Vec<String>,
+    /// How the InfluxDB mirror stands; null without one. A mirror that waits keeps nothing else from its work.
+    pub mirror: Option<MirrorHealth>,
     pub version: String,
+}
+
+/// The mirror of the readings in InfluxDB 2.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct MirrorHealth {
+    /// Address, organisation and bucket.
+    pub target: String,
+    /// `idle` (nothing has been sent yet), `up`, `waiting` (it is tried again by itself) or `refused` (token, bucket or address must be mended).
+    pub state: String,
+    /// Why it is not up, with the server's own words.
+    pub why: String,
+    /// Since when on this host's clock, epoch ms.
+    pub since: Option<i64>,
+    /// Host time of the newest readings written, epoch ms.
+    pub written_at: Option<i64>,
+    /// Readings written since the start.
+    pub written: u64,
+    /// Bytes that wait on this host's disk.
+    pub waiting_bytes: u64,
+    /// Readings that the server refused for good, and why the newest of them; the embedded store has them.
+    pub refused: u64,
+    pub refused_why: String,
+    /// Readings left out because the queue was full; the embedded store has them.
+    pub dropped: u64,
 }
 
 /// One refused message.

@@ -1,15 +1,16 @@
 //! What answers the API: snapshots of the sites' state, history from the store, operators' acts to the controllers.
 
+use super::influx::Influx;
 use super::journal::{Energy, Row};
 use super::site_task::{Core, SiteShared, host_now};
-use super::views::{alarms, at, band, baseline_of_day, known, line, link, unit_of, why_text};
+use super::views::{self, alarms, at, band, baseline_of_day, known, line, link, unit_of, why_text};
 use crate::api::chart::{ActuatorChart, LimitChart, LoopChart, Overview};
 use crate::api::model::*;
 use crate::api::{Backend, Fault, SERIES_ROWS_MAX, SeriesQuery};
 use crate::control::{self, Operation, Order};
-use crate::event::{HINTS, Tally};
+use crate::event::{HINTS, INFLUX_READS, Tally};
 use crate::site::SiteFile;
-use crate::store::Store;
+use crate::store::{Step, Store};
 use crate::time::{Span, Timestamp};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -23,6 +24,7 @@ const DEFINITION: &str =
 pub struct ServiceBackend {
     sites: Vec<Arc<SiteShared>>,
     store: Arc<dyn Store>,
+    influx: Influx,
     tally: Arc<Tally>,
     changes: watch::Sender<u64>,
     demo: Mutex<Option<DemoView>>,
@@ -39,8 +41,26 @@ pub struct DemoView {
 }
 
 impl ServiceBackend {
-    pub fn new(sites: Vec<Arc<SiteShared>>, store: Arc<dyn Store>, tally: Arc<Tally>, changes: watch::Sender<u64>) -> ServiceBackend {
-        ServiceBackend { sites, store, tally, changes, demo: Mutex::new(None) }
+    pub fn new(
+        sites: Vec<Arc<SiteShared>>,
+        store: Arc<dyn Store>,
+        influx: Influx,
+        tally: Arc<Tally>,
+        changes: watch::Sender<u64>,
+    ) -> ServiceBackend {
+        ServiceBackend { sites, store, influx, tally, changes, demo: Mutex::new(None) }
+    }
+
+    /// Steps before the embedded store's first, from InfluxDB 2 where it is the history.
+    fn earlier(&self, s: &SiteShared, q: &SeriesQuery, first: Timestamp) -> Result<Vec<Step>, Fault> {
+        let Some(history) = self.influx.history.as_ref().filter(|_| first > q.from) else { return Ok(Vec::new()) };
+        let Some(point) = s.core().ingest.catalogue().get(q.point).cloned() else { return Ok(Vec::new()) };
+        let answer = history.series(s.id(), &point, q.from, first, q.step);
+        self.tally.add(INFLUX_READS, &format!("{}/{}", s.id(), if answer.is_ok() { "answered" } else { "failed" }), 1);
+        // A part without a word about the rest would pass for the whole.
+        answer.map_err(|e| {
+            Fault::unavailable(format!("what is before {first} is in InfluxDB: {e}"), format!("ask again later, or from {first} on"))
+        })
     }
 
     pub fn set_demo(&self, view: DemoView) {
@@ -243,10 +263,12 @@ impl Backend for ServiceBackend {
     }
 
     fn series(&self, q: &SeriesQuery) -> Result<Vec<SeriesRow>, Fault> {
-        self.find(&q.site)?;
-        let steps = (self.store)
+        let s = self.find(&q.site)?;
+        let own = (self.store)
             .series(&q.site, q.point, q.from, q.to, q.step)
             .map_err(|e| Fault::unavailable(e.to_string(), "ask again later, or for a shorter period"))?;
+        let mut steps = self.earlier(s, q, own.first().map_or(q.to, |f| f.at))?;
+        steps.extend(own);
         Ok((steps.into_iter().take(SERIES_ROWS_MAX as usize))
             .map(|s| SeriesRow {
                 at: s.at.0,
@@ -534,7 +556,8 @@ impl Backend for ServiceBackend {
                 why_not.push(format!("{}: {trouble}", s.id()));
             }
         }
-        Health { alive: true, ready: why_not.is_empty(), why_not, version: env!("CARGO_PKG_VERSION").into() }
+        let mirror = self.influx.mirror.as_deref().map(views::mirror);
+        Health { alive: true, ready: why_not.is_empty(), why_not, mirror, version: env!("CARGO_PKG_VERSION").into() }
     }
 
     fn refusals(&self, limit: usize) -> Vec<Refusal> {
@@ -589,6 +612,20 @@ impl Backend for ServiceBackend {
             let mut labels = site();
             labels.push(("mode", core.brain.controller.mode().name().to_owned()));
             add("tramuntana_mode", "1 for the mode that the site is in.", labels, 1.0);
+        }
+        if let Some(m) = &self.influx.mirror {
+            let state = m.state();
+            add("tramuntana_influx_up", "1 while InfluxDB 2 takes readings.", Vec::new(), f64::from(u8::from(state.state == "up")));
+            add("tramuntana_influx_waiting_bytes", "Bytes that wait for InfluxDB 2 on disk.", Vec::new(), m.waiting_bytes() as f64);
+            for (site, at) in &state.newest {
+                let labels = vec![("site", site.clone())];
+                add(
+                    "tramuntana_influx_newest_seconds",
+                    "Newest site time that InfluxDB 2 has, seconds since the epoch.",
+                    labels,
+                    at.0 as f64 / 1e3,
+                );
+            }
         }
         let stats = self.store.stats();
         add("tramuntana_store_hot_bytes", "Bytes of hot rows, records and log on disk.", Vec::new(), stats.hot_bytes as f64);

@@ -51,6 +51,16 @@ pub fn run(args: CheckArgs) -> Result<(), String> {
             }
         }
     }
+    if let Some(influx) = &config.influx {
+        match influx.target(config.path.parent().unwrap_or(std::path::Path::new("."))) {
+            Ok(target) if !args.offline => match super::influx::check(target.clone()) {
+                Ok(()) => println!("InfluxDB {target:?}: reached, the token sees the bucket"),
+                Err(e) => faults.push(e),
+            },
+            Ok(target) => println!("InfluxDB {target:?}: not tried"),
+            Err(e) => faults.push(e),
+        }
+    }
     if faults.is_empty() {
         println!("all good");
         return Ok(());

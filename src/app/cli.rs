@@ -18,7 +18,7 @@ enum Command {
     Demo(DemoArgs),
     /// Run the service against a real broker
     Serve(ServeArgs),
-    /// Validate the configuration, the site files and the brokers without starting
+    /// Validate the configuration, the site files, the brokers and InfluxDB without starting
     Check(CheckArgs),
     /// Publish a recorded DSX exchange (CSV: offset,topic,payload) to a broker
     Replay(ReplayArgs),
@@ -105,7 +105,7 @@ pub struct CheckArgs {
     /// Broker for all sites (overrides the files)
     #[arg(long, value_name = "URL")]
     pub broker: Option<String>,
-    /// Do not try the brokers
+    /// Do not try the brokers and InfluxDB
     #[arg(long)]
     pub offline: bool,
 }

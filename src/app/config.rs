@@ -3,6 +3,7 @@
 //! Invariants: unknown keys are refused with their line; paths are relative to the file; a password never stands in the
 //! file itself, only the name of the environment variable or of the file that holds it.
 
+use super::influx::InfluxSettings;
 use crate::ingest::mqtt::{BrokerAddress, MqttVersion};
 use crate::site::{SiteFile, SiteFileError};
 use crate::store::Keep;
@@ -158,6 +159,8 @@ struct Raw {
     inline: Vec<toml::Table>,
     #[serde(default)]
     store: StoreSettings,
+    #[serde(default)]
+    influx: Option<InfluxSettings>,
 }
 
 fn default_data_dir() -> PathBuf {
@@ -185,6 +188,8 @@ pub struct Config {
     pub models_dir: PathBuf,
     pub sites: Vec<ConfiguredSite>,
     pub store: StoreSettings,
+    /// InfluxDB 2 as a mirror, a history or both.
+    pub influx: Option<InfluxSettings>,
 }
 
 /// What the command line may override.
@@ -228,6 +233,7 @@ impl Config {
             models_dir: raw.models_dir.map_or_else(|| default_models_dir(&base), |m| base.join(m)),
             sites,
             store: raw.store,
+            influx: raw.influx,
         };
         config.check(raw.format).map_err(|(what, why)| ConfigError::Meaning { path: path.clone(), what, why })?;
         Ok(config)
@@ -250,6 +256,9 @@ impl Config {
         }
         self.mqtt.check().map_err(|why| ("mqtt".into(), why))?;
         self.store.check().map_err(|why| ("store".into(), why))?;
+        if let Some(influx) = &self.influx {
+            influx.check()?;
+        }
         self.listen_addr().map(|_| ()).map_err(|why| ("listen".into(), why))
     }
 

@@ -16,6 +16,7 @@ pub mod demo;
 pub mod evaluate;
 pub mod history;
 pub mod identify;
+pub mod influx;
 pub mod journal;
 pub mod learner;
 pub mod log;

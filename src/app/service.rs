@@ -10,6 +10,7 @@ use super::cli::ServeArgs;
 use super::config::{Config, ConfiguredSite, Overrides, StoreSettings};
 use super::history::{self, HistoryFile};
 use super::learner::PlantModel;
+use super::influx::Influx;
 use super::site_task::{self, Core, SiteShared, host_now};
 use crate::event::Tally;
 use crate::forecast::Forecaster;
@@ -117,6 +118,7 @@ pub struct Service {
     pub addr: SocketAddr,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
+    influx: Influx,
 }
 
 /// How a service is started.
@@ -137,6 +139,7 @@ impl Service {
         let store: Arc<dyn Store> = embedded.clone();
         let history = options.history.as_deref().map(HistoryFile::load).transpose()?.map(Arc::new);
         let tally = Arc::new(Tally::new());
+        let influx = Influx::start(config, &store, &tally)?;
         let (stop, stopped) = watch::channel(false);
         let (changes, _) = watch::channel(0_u64);
         let mut sites = Vec::new();
@@ -179,6 +182,7 @@ impl Service {
                 link: link_state,
                 tally: Arc::clone(&tally),
                 store: Arc::clone(&store),
+                mirror: influx.mirror.clone(),
                 changes: changes.clone(),
                 readings_in: AtomicU64::new(0),
                 readings_refused: AtomicU64::new(0),
@@ -195,15 +199,18 @@ impl Service {
             sites.push(shared);
         }
         tasks.push(tokio::spawn(keep_days(sites.clone(), Arc::clone(&store), config.store.clone(), stopped.clone())));
-        let backend = Arc::new(ServiceBackend::new(sites.clone(), Arc::clone(&store), tally, changes));
+        let backend = Arc::new(ServiceBackend::new(sites.clone(), Arc::clone(&store), influx.clone(), tally, changes));
         let addr = listener.local_addr().map_err(|e| e.to_string())?;
         tasks.push(serve_http(listener, Arc::clone(&backend), stopped)?);
-        Ok(Service { sites, store, backend, addr, stop, tasks })
+        Ok(Service { sites, store, backend, addr, stop, tasks, influx })
     }
 
     /// Stops every task, then syncs the store.
     pub async fn stop(self) {
         self.stop.send_replace(true);
+        if let Some(mirror) = &self.influx.mirror {
+            mirror.stop();
+        }
         for task in self.tasks {
             let abort = task.abort_handle();
             if tokio::time::timeout(Duration::from_secs(4), task).await.is_err() {

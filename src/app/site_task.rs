@@ -10,6 +10,7 @@
 //! has its own task, link, clock and mode, so that one being unreachable leaves the other at work.
 
 use super::brain::Brain;
+use super::influx::Mirror;
 use super::learner::{FIT_WAIT, FitJob};
 use crate::control::Request;
 use crate::event::{READINGS_DUPLICATE, READINGS_STORED, RECONNECTS, REFUSED, Tally};
@@ -53,6 +54,8 @@ pub struct SiteShared {
     pub link: watch::Receiver<LinkState>,
     pub tally: Arc<Tally>,
     pub store: Arc<dyn Store>,
+    /// Where readings go besides.
+    pub mirror: Option<Arc<Mirror>>,
     /// Grows with each change worth showing.
     pub changes: watch::Sender<u64>,
     pub readings_in: AtomicU64,
@@ -297,7 +300,7 @@ async fn keep(
         let written = append(shared, taken, catalogue).and_then(|appended| {
             stored = stored.max(appended.stored);
             duplicates = duplicates.min(appended.duplicates);
-            if receipt.is_empty() { Ok(()) } else { tokio::task::block_in_place(|| shared.store.sync()) }
+            if receipt.is_empty() { Ok(()) } else { tokio::task::block_in_place(|| sync(shared)) }
         });
         match written {
             Ok(()) => {
@@ -323,15 +326,29 @@ async fn keep(
 fn append(shared: &SiteShared, taken: &Taken, catalogue: Option<&crate::site::Catalogue>) -> Result<Appended, StoreError> {
     if let Some(c) = catalogue {
         shared.store.put_catalogue(shared.id(), c)?;
+        if let Some(mirror) = &shared.mirror {
+            mirror.catalogue_changed(shared.id());
+        }
     }
     let appended = match taken.readings.as_slice() {
         [] => Appended::default(),
         readings => shared.store.append(shared.id(), readings)?,
     };
+    if let Some(mirror) = &shared.mirror {
+        mirror.take(shared.id(), &taken.readings, appended.duplicates)?;
+    }
     for job in &taken.jobs {
         shared.store.put_record("job", shared.id(), job.start, &job.id, &serde_json::to_vec(job).unwrap_or_default())?;
     }
     Ok(appended)
+}
+
+/// Mirror first: what the store has after a loss of power, the mirror's queue has too.
+fn sync(shared: &SiteShared) -> Result<(), StoreError> {
+    if let Some(mirror) = &shared.mirror {
+        mirror.sync()?;
+    }
+    shared.store.sync()
 }
 
 /// Takes the site's clock forward: requests first, then what was learnt, then the echo of the newest heartbeat.

@@ -1,10 +1,11 @@
 //! Small views of a site's state that the backend's answers are made of: links, alarms, lines, bands.
 
 use super::backend::DemoView;
+use super::influx::Mirror;
 use super::journal::Row;
 use super::site_task::{Core, SiteShared};
 use crate::api::chart::{Band, Line};
-use crate::api::model::{Alarm, Link, Severity, SiteStatus};
+use crate::api::model::{Alarm, Link, MirrorHealth, Severity, SiteStatus};
 use crate::control::{self, Mode};
 use crate::ingest::mqtt::LinkState;
 use crate::time::Timestamp;
@@ -51,6 +52,22 @@ pub(super) fn link(state: &LinkState) -> Link {
     }
 }
 
+pub(super) fn mirror(m: &Mirror) -> MirrorHealth {
+    let s = m.state();
+    MirrorHealth {
+        target: format!("{:?}", m.target),
+        state: s.state.into(),
+        why: s.why,
+        since: s.since.map(|t| t.0),
+        written_at: s.written_at.map(|t| t.0),
+        written: s.written,
+        waiting_bytes: m.waiting_bytes(),
+        refused: s.refused,
+        refused_why: s.refused_why,
+        dropped: m.dropped(),
+    }
+}
+
 /// What is wrong with a site and what to do about it.
 pub(super) fn alarms(s: &SiteShared, core: &Core, status: &SiteStatus) -> Vec<Alarm> {
     let mut alarms = Vec::new();
@@ -84,6 +101,12 @@ pub(super) fn alarms(s: &SiteShared, core: &Core, status: &SiteStatus) -> Vec<Al
             "the site's clock stands still: no heartbeat comes".into(),
             "check the building management system's MQTT client",
         );
+    }
+    if let Some(m) = s.mirror.as_ref().map(|m| m.state()).filter(|m| matches!(m.state, "waiting" | "refused")) {
+        let action =
+            if m.state == "refused" { "mend [influx] of the configuration, or the server" } else { "none: it is tried again by itself" };
+        let severity = if m.state == "refused" { Severity::Warning } else { Severity::Notice };
+        add("influx", severity, m.since.map(|t| t.0), m.why, action);
     }
     for f in core.ingest.findings() {
         let action = "compare the points with a hand-held instrument; the values are marked until they agree again";

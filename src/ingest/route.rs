@@ -255,11 +255,11 @@ impl Ready {
         let fill = |t: &TextTemplate| t.fill(part).ok_or(lacking);
         let path = fill(&d.path)?;
         let known = points.index(&path);
-        match known.and_then(|i| points.slot(i)) {
-            Some(slot) if slot.origin == Origin::Dsx => return Err("point belongs to the BMS"),
-            Some(slot) if matches!(slot.origin, Origin::Source(s) if usize::from(s) != which) => {
-                return Err("point belongs to another source");
-            }
+        let mine = Origin::Source(which as u16);
+        let origin = known.and_then(|i| points.slot(i)).map(|slot| slot.origin);
+        match origin {
+            Some(Origin::Dsx) => return Err("point belongs to the BMS"),
+            Some(Origin::Source(_)) if origin != Some(mine) => return Err("point belongs to another source"),
             Some(_) => {}
             None if self.brought >= self.source.max_points => return Err("too many points of a source"),
             None => {}
@@ -284,8 +284,8 @@ impl Ready {
             scope: String::new(),
             phase: d.value.phase.clone(),
         };
-        let (index, changed) = points.learn(point, Origin::Source(which as u16), d.value.scale).ok_or("too many points")?;
-        if known.is_none() {
+        let (index, changed) = points.learn(point, mine, d.value.scale).ok_or("too many points")?;
+        if origin != Some(mine) {
             self.brought += 1;
         }
         Ok(Some((index, changed)))

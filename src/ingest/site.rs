@@ -128,7 +128,7 @@ impl SiteIngest {
         for (format, n) in messages {
             tally.add(MESSAGES, format, n);
         }
-        tally.add(READINGS_DUPLICATE, DSX, taken.duplicates);
+        tally.add(READINGS_DUPLICATE, "intake", taken.duplicates);
         self.points.conclude(&taken.readings, host_now, tally);
         taken
     }

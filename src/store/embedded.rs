@@ -179,7 +179,8 @@ impl Embedded {
         }
         let mut state = self.state();
         if !state.sites.contains_key(site) {
-            let loaded = match load_site(&*self.hot()?, site, &self.dir)? {
+            let hot = self.hot()?;
+            let loaded = match load_site(&hot, site, &self.dir)? {
                 Some(loaded) => loaded,
                 None => self.write(&mut state, |hot, _| new_site(hot, site))?,
             };

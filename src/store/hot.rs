@@ -9,6 +9,7 @@ use super::head::{Head, Waiting};
 use super::{Row, StoreError, codec, keys};
 use crate::reading::{PointId, Reading};
 use crate::time::{Span, Timestamp};
+use fjall::config::FilterPolicy;
 use fjall::{Database, Guard, Iter, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable, Snapshot};
 use std::path::{Path, PathBuf};
 
@@ -48,7 +49,13 @@ fn open_at(dir: &Path, path: &Path) -> Result<Hot, StoreError> {
         .worker_threads(1)
         .open()
         .map_err(fault)?;
-    let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES).manual_journal_persist(true);
+    // Chunks are found by range, and what is looked up is mostly there: filters would only cost memory.
+    let options = || {
+        KeyspaceCreateOptions::default()
+            .max_memtable_size(MEMTABLE_BYTES)
+            .manual_journal_persist(true)
+            .filter_policy(FilterPolicy::disabled())
+    };
     let open = |name| db.keyspace(name, options).map_err(fault);
     Ok(Hot { dir: dir.into(), log: open("log")?, chunks: open("chunks")?, records: open("records")?, meta: open("meta")?, db })
 }

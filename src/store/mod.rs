@@ -25,7 +25,7 @@ pub use embedded::{Embedded, free_bytes};
 pub use error::StoreError;
 pub use retain::{Expired, Keep};
 pub use row::Row;
-pub use verify::{DayReport, read_bytes};
+pub use verify::DayReport;
 
 use crate::reading::{PointId, Quality, Reading};
 use crate::site::Catalogue;

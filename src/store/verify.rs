@@ -5,7 +5,7 @@
 
 use super::embedded::Embedded;
 use super::sealed::{TableReader, Tier};
-use super::{Store, StoreError, codec};
+use super::{Store, StoreError};
 use crate::reading::PointId;
 use crate::time::Timestamp;
 use serde::Serialize;
@@ -92,9 +92,4 @@ fn check(table: &TableReader, day: &str) -> Result<u32, StoreError> {
         }
     }
     Ok(points)
-}
-
-/// Reads bytes as the store reads its log and its chunks; returns the rows found. The fuzz target's way in.
-pub fn read_bytes(bytes: &[u8]) -> usize {
-    codec::read_entry(bytes).map_or(0, |(_, r)| r.len()) + codec::read_chunk(bytes).map_or(0, |r| r.len())
 }

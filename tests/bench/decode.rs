@@ -1,4 +1,5 @@
-//! Decoders in values per second on one core: `cargo bench --bench decode`, then `tests/bench/decode_peers.py` beside it.
+//! Decoders in values per second on one core: `cargo bench --manifest-path tests/fuzz/Cargo.toml`, then
+//! `tests/bench/decode_peers.py` beside it.
 //!
 //! `decode/*` is bytes to samples, `take/*` is bytes to judged readings of known points (decode, route, gate), `memchr/*` is
 //! one pass of memchr over the same bytes: what reading them costs at least. The payloads are made the same way in
@@ -8,13 +9,13 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use prost::Message;
 use std::hint::black_box;
 use std::path::Path;
-use tramuntana::event::Tally;
-use tramuntana::ingest::decode::sparkplug::Edges;
-use tramuntana::ingest::decode::sparkplug_wire::{Metric, Payload, Sent};
-use tramuntana::ingest::decode::{self, Batch, dsx};
-use tramuntana::ingest::{Packet, SiteIngest};
-use tramuntana::site::{Catalogue, Classes, SiteFile, Source};
-use tramuntana::time::Timestamp;
+use tramuntana_fuzz::event::Tally;
+use tramuntana_fuzz::ingest::decode::sparkplug::Edges;
+use tramuntana_fuzz::ingest::decode::sparkplug_wire::{Metric, Payload, Sent};
+use tramuntana_fuzz::ingest::decode::{self, Batch, dsx};
+use tramuntana_fuzz::ingest::{Packet, SiteIngest};
+use tramuntana_fuzz::site::{Catalogue, Classes, SiteFile, Source};
+use tramuntana_fuzz::time::Timestamp;
 
 const T0: i64 = 1_784_000_000_000;
 /// Messages of one round.

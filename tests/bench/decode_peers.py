@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The fastest Python decoders beside ours, in values per second on one core, with the ratio.
 
-  cargo bench --bench decode && tests/bench/decode_peers.py [TARGET_DIR]     needs: pip orjson line-protocol-parser pysparkplug numpy
+  cargo bench --manifest-path tests/fuzz/Cargo.toml && tests/bench/decode_peers.py [TARGET_DIR]     needs: pip orjson line-protocol-parser pysparkplug numpy
 
 The payloads are those of decode.rs. A peer does what a consumer must: names, numbers and times as Python objects (numpy: as
 arrays). Ours is read from criterion's estimates (median); `memchr` is one pass over the same bytes.
@@ -9,7 +9,7 @@ arrays). Ours is read from criterion's estimates (median); `memchr` is one pass 
 import json, os, struct, sys, time
 
 T0, N = 1_784_000_000_000, 200
-target = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("CARGO_TARGET_DIR", "target")
+target = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("CARGO_TARGET_DIR", "tests/fuzz/target")
 
 
 def rate(run, values):

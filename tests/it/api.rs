@@ -288,7 +288,7 @@ impl Backend for Fake {
         vec![Kpi { site: "bsc-hq".into(), period: "today".into(), it_kwh: 100.0, coverage: 0.98, ..Default::default() }]
     }
     fn health(&self) -> Health {
-        Health { alive: true, ready: !self.hints_ended, why_not: vec![], version: "0".into() }
+        Health { alive: true, ready: !self.hints_ended, why_not: vec![], mirror: None, version: "0".into() }
     }
     fn refusals(&self, _: usize) -> Vec<Refusal> {
         vec![Refusal { site: "bsc-hq".into(), format: "dsx".into(), reason: "not-json".into(), ..Default::default() }]

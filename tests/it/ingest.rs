@@ -197,6 +197,63 @@ fn nvidias_recording_is_taken_in_whole() {
     let _ = std::fs::remove_dir_all(&dir);
 }
 
+/// The rules of the bus, one by one (WIRE.md §1); the others have tests of their own above.
+#[test]
+fn metadata_reborn_changes_the_unit_and_keeps_the_number() {
+    let (mut hall, tally) = (site("bms"), Tally::new());
+    let t = take(&mut hall, &tally, &[metadata("a", ""), value("a", "68", T0)]);
+    let id = t.readings[0].point;
+    let celsius =
+        |p: Packet| Packet { payload: String::from_utf8(p.payload.to_vec()).unwrap().replace("\"F\"", "\"C\"").into_bytes().into(), ..p };
+    let t = take(&mut hall, &tally, &[celsius(metadata("a", "")), value("a", "21", T0 + 1000)]);
+    assert!(t.catalogue_changed && t.readings[0].point == id);
+    assert!((t.readings[0].value - 21.0).abs() < 1e-9 && t.readings[0].quality == Quality::GOOD, "no jump is seen where the unit changed");
+    // A point that becomes ours is ours to publish, and no longer when it is another's.
+    take(&mut hall, &tally, &[metadata("a", "US")]);
+    assert_eq!(hall.our_points().count(), 1);
+    take(&mut hall, &tally, &[metadata("a", "NICO")]);
+    let (point, _) = (hall.catalogue().iter().next().unwrap(), ());
+    assert!(hall.our_points().next().is_none() && publish::value(point, "US", 20.0, Timestamp(T0)).is_err());
+}
+
+#[test]
+fn a_vanished_point_is_nobodys_and_its_values_wait() {
+    let (mut hall, tally) = (site("bms"), Tally::new());
+    let t = take(&mut hall, &tally, &[metadata("a", "US"), value("a", "68", T0)]);
+    let id = t.readings[0].point;
+    let withdrawn = Packet { payload: bytes::Bytes::new(), retain: true, ..metadata("a", "US") };
+    let t = take(&mut hall, &tally, &[withdrawn.clone(), value("a", "70", T0 + 1000)]);
+    assert!(t.catalogue_changed && t.refused == 0 && t.values == 0 && hall.waiting() == 1);
+    assert!(hall.our_points().next().is_none() && hall.latest(id).unwrap().quality.has(Quality::NO_VALUE));
+    let t = take(&mut hall, &tally, &[metadata("a", "US")]);
+    assert_eq!((t.values, t.readings[0].point, hall.our_points().count()), (1, id, 1));
+    assert_eq!(hall.latest(id).unwrap().quality, Quality::GOOD);
+    assert_eq!(take(&mut hall, &tally, &[Packet { topic: "BMS/v1/PUB/Metadata/CDU/Status/x".into(), ..withdrawn }]).refused, 0);
+}
+
+#[test]
+fn the_tag_path_is_identity_only_and_quality_other_than_1_is_distrust() {
+    let (mut hall, tally) = (site("bms"), Tally::new());
+    let odd = "BMS/v1/PUB/Metadata/CDU/LiquidTemperature/Return/Rack/7/isSetpoint";
+    let json =
+        r#"{"objectType":"CDU","pointType":"LiquidTemperature","engUnit":"C","objectName":"n","objectId":"i","processArea":["Supply"]}"#;
+    take(&mut hall, &tally, &[packet(odd, json)]);
+    let point = hall.catalogue().iter().next().unwrap();
+    assert_eq!((point.process_area.as_slice(), point.is_setpoint, point.serves_id.len()), (&["Supply".to_owned()][..], false, 0));
+    let sent = packet(&odd.replace("Metadata", "Value"), &format!(r#"{{"value":20,"timestamp":{T0},"quality":2}}"#));
+    assert_eq!(take(&mut hall, &tally, &[sent]).readings[0].quality, Quality::DISTRUSTED);
+    for refused in [
+        packet("BMS/v1/US/Metadata/CDU/LiquidTemperature/x", json),
+        packet("BMS/v1/PUB/Value/CDU/LiquidTemperature/x", &format!(r#"{{"value":20,"timestamp":{T0}}}"#)),
+        packet(
+            "BMS/v1/US/Value/CDU/LiquidTemperature/Return/Rack/7/isSetpoint",
+            &format!(r#"{{"value":20,"timestamp":{T0},"quality":1}}"#),
+        ),
+    ] {
+        assert_eq!(take(&mut hall, &tally, std::slice::from_ref(&refused)).refused, 1, "{}", refused.topic);
+    }
+}
+
 /// A site without DSX: plain JSON as `../shared/peers/ingest/blast.c` sends it.
 fn json_hall(undeclared: &str, max_points: usize) -> SiteIngest {
     let text = format!(
@@ -287,7 +344,10 @@ fn points_keep_their_numbers_over_a_restart_and_bus_and_source_do_not_take_each_
     let mut again = SiteIngest::new(&SiteFile::parse(Path::new("s"), &text).unwrap(), Classes::default(), hall.catalogue().clone());
     assert_eq!(again.catalogue().len(), 2);
     assert_eq!(take(&mut again, &tally, &[packet("BMS/v1/PUB/Value/n1/power/x", "{}")]).refused, 1);
-    let claim = packet("BMS/v1/PUB/Metadata/n1/power/x", r#"{"objectType":"n1","pointType":"power","engUnit":"W","objectId":"a"}"#);
+    let claim = packet(
+        "BMS/v1/PUB/Metadata/n1/power/x",
+        r#"{"objectType":"n1","pointType":"power","engUnit":"W","objectName":"a","objectId":"a"}"#,
+    );
     assert_eq!(take(&mut hall, &tally, &[claim]).refused, 0);
     assert_eq!(take(&mut hall, &tally, &one).readings.len(), 0, "the same host time is a duplicate");
     assert_eq!(first.readings.len(), 2);

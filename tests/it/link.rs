@@ -189,7 +189,8 @@ fn members_of_a_group_share_one_stream() {
             }
             assert!(!of_a.is_empty() && !of_b.is_empty(), "{} and {}", of_a.len(), of_b.len());
             assert_eq!(of_a.into_iter().chain(of_b).collect::<BTreeSet<_>>(), (0..400).collect());
-            (a.end().await, b.end().await);
+            a.end().await;
+            b.end().await;
         }
     });
 }

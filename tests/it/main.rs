@@ -1,11 +1,14 @@
 //! The one integration test binary; each room has its file.
 
 mod api;
+mod asyncapi;
 mod common;
 mod control;
 mod demo;
 mod forecast;
 mod formats;
+mod influx;
+
 mod greybox;
 mod ingest;
 mod link;

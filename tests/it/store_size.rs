@@ -1,13 +1,13 @@
 //! The store at 10^8 readings, by hand (minutes, 1 GB of disk):
 //! `TRAMUNTANA_BENCH_DIR=/var/tmp/size cargo test --release --test it store_size:: -- --ignored --nocapture`.
 //!
-//! 1,000 points, a reading every 30 s, 35 days (`DAYS` sets fewer). Values as plants have them: temperatures with 0.1 K
+//! 1,000 points, a reading every 30 s, 35 days (`DAYS` sets fewer; `REUSE=1` asks a store that is there already). Values as plants have them: temperatures with 0.1 K
 //! resolution that wander, powers in whole watts with noise and a day's swing, utilisations in steps, energy counters,
 //! setpoints. Half of the points are stamped on the second, half with up to 50 ms of jitter. `tests/bench/store` runs this
 //! and compares the bytes with pandas' Parquet and VictoriaMetrics.
 
 use rand::{Rng, SeedableRng};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tramuntana::reading::{PointId, Quality, Reading};
 use tramuntana::site::{Catalogue, Point};
@@ -97,13 +97,10 @@ fn median(mut v: Vec<f64>) -> f64 {
     v[v.len() / 2]
 }
 
-#[test]
-#[ignore = "a measurement, not a test"]
-fn hundred_million_readings() {
-    let dir = std::env::var("TRAMUNTANA_BENCH_DIR").map_or_else(|_| std::env::temp_dir().join("tramuntana-size"), PathBuf::from);
-    let days: i64 = std::env::var("DAYS").ok().and_then(|d| d.parse().ok()).unwrap_or(35);
-    let _ = std::fs::remove_dir_all(&dir);
-    let store = Embedded::open(&dir).unwrap();
+/// Fills a new store and says what it costs in time and bytes.
+fn fill(dir: &Path, days: i64) {
+    let _ = std::fs::remove_dir_all(dir);
+    let store = Embedded::open(dir).unwrap();
     store.put_catalogue("hq", &catalogue()).unwrap();
     let mut rng = rand::rngs::StdRng::seed_from_u64(5);
     let mut states: Vec<f64> = (0..POINTS).map(|p| if p % 20 < 8 { 24.0 + f64::from(p % 9) } else { 50.0 }).collect();
@@ -141,8 +138,17 @@ fn hundred_million_readings() {
         );
     }
     println!("all sealed files: {:.2} bytes a reading", store.stats().sealed_bytes as f64 / n as f64);
-    drop(store);
+}
 
+#[test]
+#[ignore = "a measurement, not a test"]
+fn hundred_million_readings() {
+    let dir = std::env::var("TRAMUNTANA_BENCH_DIR").map_or_else(|_| std::env::temp_dir().join("tramuntana-size"), PathBuf::from);
+    let days: i64 = std::env::var("DAYS").ok().and_then(|d| d.parse().ok()).unwrap_or(35);
+    if std::env::var_os("REUSE").is_none() {
+        fill(&dir, days);
+    }
+    let mut rng = rand::rngs::StdRng::seed_from_u64(6);
     let is_cold = cold();
     let store = Embedded::open(&dir).unwrap();
     store.catalogue("hq").unwrap();

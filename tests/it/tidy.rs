@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: [(u8, &[&str]); 6] = [
     (0, &["units", "time", "event", "id"]),
     (1, &["site", "reading", "signal"]),
-    (2, &["plant", "forecast", "ingest", "store"]),
+    (2, &["plant", "forecast", "ingest", "store", "influx"]),
     (3, &["control"]),
     (4, &["sim", "api", "report", "scheduler"]),
     (5, &["app"]),

@@ -21,6 +21,16 @@ pub const TOPIC_MAX: usize = 1024;
 /// The segment that the BMS publishes under.
 pub const BMS: &str = "PUB";
 
+/// Point types whose values an integration publishes: their metadata says which.
+const OF_INTEGRATIONS: [&str; 6] = [
+    "RackLeakDetectTray",
+    "RackLiquidIsolationRequest",
+    "RackElectricalIsolationRequest",
+    "LiquidTemperatureSpRequest",
+    "HeartbeatTimestampIntegration",
+    "HeartbeatEchoIntegration",
+];
+
 /// What a topic says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Topic<'a> {
@@ -110,9 +120,9 @@ struct WireMetadata {
     object_id: Option<String>,
     associate_id: Option<String>,
     #[serde(default)]
-    serves_id: Vec<String>,
+    serves_id: Option<Vec<String>>,
     #[serde(default)]
-    process_area: Vec<String>,
+    process_area: Option<Vec<String>>,
     #[serde(default)]
     is_setpoint: bool,
     #[serde(default)]
@@ -165,15 +175,26 @@ pub fn metadata(path: &str, payload: &[u8]) -> Result<Point, &'static str> {
         (None, Some(_)) => Kind::State,
         // The one measurement that the contract leaves without a unit: a pure number.
         (None, None) if m.point_type == "PowerFactor" => Kind::Count,
+        // The contract lets a generic point be without both: taken as sent, never used for control.
+        (None, None) if m.point_type == "GenericPoint" => Kind::Opaque,
         (None, None) => return Err("metadata without engUnit or stateText"),
     };
     let (object_name, object_id, associated) = match (m.rack_location_id, m.object_id, m.associate_id) {
-        (Some(rack), None, None) => (m.rack_location_name.unwrap_or_else(|| rack.clone()), rack, false),
-        (None, Some(id), None) => (m.object_name.unwrap_or_else(|| id.clone()), id, false),
+        (Some(rack), None, None) => (m.rack_location_name.ok_or("metadata without rackLocationName")?, rack, false),
+        (None, Some(id), None) => (m.object_name.ok_or("metadata without objectName")?, id, false),
         (None, None, Some(of)) => (m.object_name.unwrap_or_default(), of, true),
         (None, None, None) => return Err("metadata without identity"),
         _ => return Err("metadata with two identities"),
     };
+    if m.object_type == "PowerMeter" && m.serves_id.is_none() {
+        return Err("metadata of a power meter without servesId");
+    }
+    if m.point_type == "GenericPoint" && m.process_area.is_none() {
+        return Err("metadata of a generic point without processArea");
+    }
+    if m.integration.is_empty() && OF_INTEGRATIONS.contains(&m.point_type.as_str()) {
+        return Err("metadata of an integration's point without integration");
+    }
     if m.integration.contains(['/', '+', '#', '\0']) || m.integration == BMS {
         return Err("metadata with an integration that is no topic level");
     }
@@ -188,8 +209,8 @@ pub fn metadata(path: &str, payload: &[u8]) -> Result<Point, &'static str> {
         object_name,
         object_id,
         associated,
-        serves_id: m.serves_id,
-        process_area: m.process_area,
+        serves_id: m.serves_id.unwrap_or_default(),
+        process_area: m.process_area.unwrap_or_default(),
         is_setpoint: m.is_setpoint,
         integration: m.integration,
         scope: m.scope.text(),
@@ -258,6 +279,7 @@ mod tests {
         assert_eq!(fail(r#""engUnit":"F","#, r#""engUnit":"F","stateText":[],"#), "metadata with both engUnit and stateText");
         assert_eq!(fail(r#""engUnit":"F","#, r#""stateText":[],"#), "metadata with empty stateText");
         assert_eq!(fail(r#""objectId":"C1","#, ""), "metadata without identity");
+        assert_eq!(fail(r#""objectName":"CDU 1","#, ""), "metadata without objectName");
         assert_eq!(fail(r#""objectId":"C1","#, r#""objectId":"C1","rackLocationId":"R","#), "metadata with two identities");
         assert_eq!(fail(r#""objectType":"CDU""#, r#""objectType":"Rack""#), "metadata contradicts its topic");
         assert_eq!(fail(r#""phase":1"#, r#""colour":1"#), "metadata not as agreed");

@@ -2,7 +2,7 @@
 
 #[path = "../../../src/ingest/decode/mod.rs"]
 pub mod decode;
-#[path = "../../../src/ingest/gate.rs"]
+#[path = "../../../src/ingest/gate/mod.rs"]
 pub mod gate;
 #[path = "../../../src/ingest/points.rs"]
 mod points;

@@ -9,6 +9,7 @@ pub mod ingest;
 pub mod reading;
 #[path = "../../../src/site/mod.rs"]
 pub mod site;
+pub mod store;
 #[path = "../../../src/time.rs"]
 pub mod time;
 #[path = "../../../src/units.rs"]

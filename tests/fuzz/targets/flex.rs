@@ -8,6 +8,9 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let text = String::from_utf8_lossy(data);
     let _ = flex::Keys::parse(&text);
     assert!(flex::decode(&keys, data, &mut Batch::default()).is_err(), "nothing here is signed");
-    let event = format!(r#"{{"specversion":"1.0.2","type":"grid.loadtarget.set.v1","time":"2026-07-14T03:33:20Z","data":{}}}"#, serde_json::json!(text));
+    let event = format!(
+        r#"{{"specversion":"1.0.2","type":"grid.loadtarget.set.v1","time":"2026-07-14T03:33:20Z","data":{}}}"#,
+        serde_json::json!(text)
+    );
     assert!(flex::decode(&keys, event.as_bytes(), &mut Batch::default()).is_err(), "nothing here is signed");
 });
