@@ -7,9 +7,8 @@ mod control;
 mod demo;
 mod forecast;
 mod formats;
-mod influx;
-
 mod greybox;
+mod influx;
 mod ingest;
 mod link;
 mod plant;

@@ -2,25 +2,16 @@
 //!
 //! `cargo test --release --test it quality:: -- --nocapture` prints the marks of each column and the false-alarm rate.
 
+use crate::common::shared;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use tramuntana::event::{CONTRADICTIONS, MARKED, Tally};
 use tramuntana::ingest::gate::counter::counted;
 use tramuntana::ingest::{Packet, SiteIngest};
 use tramuntana::reading::Quality;
 use tramuntana::site::{Catalogue, Classes, SiteFile};
 use tramuntana::time::{Span, Timestamp};
-
-/// A file of the shared data; `None`, and said so, where it is missing.
-fn shared(name: &str) -> Option<PathBuf> {
-    let near = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data").join(name);
-    let path = [near, Path::new("/work/shared/data").join(name)].into_iter().find(|p| p.is_file());
-    if path.is_none() {
-        println!("SKIPPED: ../shared/data not present");
-    }
-    path
-}
 
 /// Header and rows of a gzipped CSV.
 fn table(path: &Path) -> (Vec<String>, Vec<Vec<String>>) {
@@ -144,7 +135,7 @@ balance = [0.8, 1.2]
 
 #[test]
 fn the_known_faults_of_real_plants_are_found_by_name() {
-    let Some(path) = shared("plant_10min_dec23_mar24.csv.gz") else { return };
+    let Some(path) = shared("data/plant_10min_dec23_mar24.csv.gz") else { return };
     let (header, rows) = table(&path);
     let names: Vec<String> = header[1..].to_vec();
     let unit = |name: &str| match name.rsplit('_').next() {
@@ -167,7 +158,7 @@ fn the_known_faults_of_real_plants_are_found_by_name() {
     assert_eq!(plant.of("bms_wetbulb_c", "dead zero").len(), 47, "every zero of December");
     assert!(!plant.of("bms_wetbulb_c", "contradicted").is_empty(), "dry bulb and humidity deny it");
 
-    let Some(path) = shared("cornell_gpu_hourly_to_2025_05.csv.gz") else { return };
+    let Some(path) = shared("data/cornell_gpu_hourly_to_2025_05.csv.gz") else { return };
     let (header, rows) = table(&path);
     let column = |name: &str| header.iter().position(|h| h == name).expect("a column");
     let (stamp, server) = (column("timestamp"), column("server"));
@@ -193,7 +184,7 @@ fn the_known_faults_of_real_plants_are_found_by_name() {
         assert!(cornell.of(&format!("s{s}_powermin"), "clipped").len() > 100, "server {s}: the least power is cut at 100 W");
     }
 
-    let Some(path) = shared("frontier_cdu_15s_h00_h14.csv.gz") else { return };
+    let Some(path) = shared("data/frontier_cdu_15s_h00_h14.csv.gz") else { return };
     let (header, rows) = table(&path);
     let units: Vec<&str> = header[1..].iter().map(|h| if h.ends_with("_w") { "W" } else { "C" }).collect();
     let at = |r: &[String]| Timestamp(1_712_448_000_000 + (r[0].parse::<f64>().expect("seconds") * 1e3) as i64);

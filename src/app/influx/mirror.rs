@@ -391,8 +391,9 @@ fn compare_from(outbox: &Outbox, sites: &[String]) -> std::io::Result<BTreeMap<S
             from.entry(site.clone()).or_insert(oldest);
         }
     }
-    let unfinished = std::fs::read(outbox.dir().join(RECONCILING)).ok().and_then(|b| serde_json::from_slice(&b).ok());
-    for (site, at) in unfinished.unwrap_or(BTreeMap::<String, Timestamp>::new()) {
+    let unfinished: Option<BTreeMap<String, Timestamp>> =
+        std::fs::read(outbox.dir().join(RECONCILING)).ok().and_then(|b| serde_json::from_slice(&b).ok());
+    for (site, at) in unfinished.unwrap_or_default() {
         let f = from.entry(site).or_insert(at);
         *f = (*f).min(at);
     }

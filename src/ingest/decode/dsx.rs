@@ -189,6 +189,9 @@ pub fn metadata(path: &str, payload: &[u8]) -> Result<Point, &'static str> {
     if m.object_type == "PowerMeter" && m.serves_id.is_none() {
         return Err("metadata of a power meter without servesId");
     }
+    if m.point_type == "PhaseCurrent" && matches!(m.phase, Text::None) {
+        return Err("metadata of a phase's current without phase");
+    }
     if m.point_type == "GenericPoint" && m.process_area.is_none() {
         return Err("metadata of a generic point without processArea");
     }

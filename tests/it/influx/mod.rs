@@ -7,6 +7,7 @@ mod double;
 mod peers;
 mod service;
 
+use crate::common::scratch;
 use double::{BUCKET, Double, ORG, TOKEN};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,13 +26,7 @@ use tramuntana::time::{Span, Timestamp};
 const T0: Timestamp = Timestamp(1_784_000_000_000);
 const SITE: &str = "hall";
 
-fn scratch(name: &str) -> PathBuf {
-    let dir = std::env::temp_dir().join(format!("tramuntana-influx-{name}-{}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&dir);
-    std::fs::create_dir_all(&dir).expect("a scratch folder");
-    dir
-}
-
+/// Waits until something is so.
 fn wait(what: &str, seconds: u64, mut done: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(seconds);
     while !done() {
@@ -147,7 +142,7 @@ fn resident() -> u64 {
 #[test]
 fn a_day_without_the_server_loses_nothing_and_sends_nothing_twice() {
     const POINTS: usize = 100;
-    let dir = scratch("outage");
+    let dir = scratch("influx-outage");
     let mut double = Double::new();
     let rig = Rig::new(&dir, &numbered(POINTS), &double.url, TOKEN, "");
     rig.append(&readings(0, 1000, POINTS));
@@ -184,7 +179,7 @@ fn a_day_without_the_server_loses_nothing_and_sends_nothing_twice() {
 
 #[test]
 fn each_answer_is_told_apart_and_leads_to_its_own_act() {
-    let dir = scratch("answers");
+    let dir = scratch("influx-answers");
     let double = Double::new();
     let rig = Rig::new(&dir, &numbered(5), &double.url, TOKEN, "batch = 100");
     // 429 and 503 with Retry-After, in seconds and as a date.
@@ -246,7 +241,7 @@ fn each_answer_is_told_apart_and_leads_to_its_own_act() {
 
 #[test]
 fn what_the_store_keeps_is_what_the_mirror_sends() {
-    let dir = scratch("conflict");
+    let dir = scratch("influx-conflict");
     let double = Double::new();
     let catalogue = numbered(1);
     let rig = Rig::new(&dir, &catalogue, &double.url, TOKEN, "");
@@ -300,7 +295,7 @@ fn child() {
 fn kill_9_at_any_moment_loses_nothing_and_leaves_nothing_twice() {
     use rand_chacha::ChaCha8Rng;
     use rand_chacha::rand_core::{RngCore, SeedableRng};
-    let dir = scratch("kill");
+    let dir = scratch("influx-kill");
     let mut double = Double::new();
     let mut rng = ChaCha8Rng::seed_from_u64(11);
     let me = std::env::current_exe().expect("this program");

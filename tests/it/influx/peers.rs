@@ -1,21 +1,11 @@
 //! The mirror and the history before others' programs. Each test says SKIPPED where its peer is not installed.
 
 use super::*;
-use crate::common::{Kept, free_port};
+use crate::common::{Kept, free_port, program};
 use serde_json::Value;
 use std::io::Write as _;
 use tramuntana::app::influx::History;
 use tramuntana::influx::{flux, write::Writer};
-
-/// A program by its name, in the places that are not always in `PATH`.
-fn program(name: &str) -> Option<PathBuf> {
-    let found =
-        ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"].map(|d| Path::new(d).join(name)).into_iter().find(|p| p.is_file());
-    if found.is_none() {
-        println!("SKIPPED: {name} is not installed");
-    }
-    found
-}
 
 fn spawn(program: &Path, args: &[String]) -> Kept {
     Kept(Command::new(program).args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts"))
@@ -33,7 +23,7 @@ fn target(url: &str) -> Target {
 #[test]
 fn victoria_metrics_gives_back_what_the_mirror_wrote() {
     let Some(vm) = program("victoria-metrics") else { return };
-    let dir = scratch("vm");
+    let dir = scratch("influx-vm");
     let port = free_port();
     let url = format!("http://127.0.0.1:{port}");
     let args = [
@@ -81,7 +71,7 @@ fn victoria_metrics_gives_back_what_the_mirror_wrote() {
 #[test]
 fn influxdb_1_reads_hostile_names_as_they_are() {
     let Some(influxd) = program("influxd") else { return };
-    let dir = scratch("influxd");
+    let dir = scratch("influx-influxd");
     let (http, rpc) = (free_port(), free_port());
     let conf = dir.join("influxdb.conf");
     let at = |d: &str| dir.join(d).display().to_string();
@@ -212,7 +202,7 @@ fn the_double_is_true_for_influxdb_client() {
 /// The embedded store's steps and the server's are the same ones.
 #[test]
 fn history_reads_as_the_embedded_store_does() {
-    let dir = scratch("history");
+    let dir = scratch("influx-history");
     let double = Double::new();
     let catalogue = points(&hostile());
     let n = catalogue.len();

@@ -2,10 +2,9 @@
 //! read back by a service whose own store is empty.
 
 use super::*;
-use crate::common::{Kept, command, free_port, get, mosquitto, points, site};
+use crate::common::{Kept, command, free_port, get, mosquitto, points, shared, site};
 use serde_json::Value;
 
-const EXEMPLAR: &str = "../shared/data/dsx/exemplar.csv";
 const POD: &str = "dsx-exemplar";
 
 /// A configuration with one site and `[influx]`.
@@ -37,11 +36,8 @@ fn health(api: &str) -> Value {
 
 #[test]
 fn serve_mirrors_a_pod_shows_a_refusal_and_reads_history_back() {
-    if !Path::new(env!("CARGO_MANIFEST_DIR")).join(EXEMPLAR).exists() {
-        println!("SKIPPED: ../shared/data not present");
-        return;
-    }
-    let dir = scratch("serve");
+    let Some(exemplar) = shared("data/dsx/exemplar.csv") else { return };
+    let dir = scratch("influx-serve");
     let port = free_port();
     let Some(_broker) = mosquitto(&dir, port, "allow_anonymous true") else { return };
     let broker = format!("mqtt://127.0.0.1:{port}");
@@ -50,7 +46,7 @@ fn serve_mirrors_a_pod_shows_a_refusal_and_reads_history_back() {
     let mirrored = config(&dir, "mirror.toml", &broker, &double.url, "");
     let (service, api) = serve(&mirrored, &dir.join("data"));
     wait("the link", 30, || site(&api, POD)["link"]["state"] == "up");
-    let out = command(&["replay", EXEMPLAR, "--broker", &broker, "--speed", "max"]).output().expect("replay runs");
+    let out = command(&["replay", &exemplar.to_string_lossy(), "--broker", &broker, "--speed", "max"]).output().expect("replay runs");
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     wait("4,545 values", 60, || site(&api, POD)["readings_in"] == 4545);
 
