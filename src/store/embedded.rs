@@ -64,6 +64,18 @@ pub struct Embedded {
     _lock: std::fs::File,
 }
 
+/// Takes the directory's lock. A child process that is being started holds a copy of an earlier handle until it has become
+/// its own program: that passes within milliseconds, so a few tries are made.
+fn take_lock(lock: &std::fs::File) -> Result<(), std::fs::TryLockError> {
+    for _ in 0..20 {
+        match lock.try_lock() {
+            Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(std::time::Duration::from_millis(10)),
+            other => return other,
+        }
+    }
+    lock.try_lock()
+}
+
 impl Embedded {
     /// Opens a data directory, or makes one.
     pub fn open(dir: &Path) -> Result<Embedded, StoreError> {
@@ -73,11 +85,10 @@ impl Embedded {
         };
         std::fs::create_dir_all(dir).map_err(io)?;
         let lock = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(dir.join("LOCK")).map_err(io)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(std::fs::TryLockError::WouldBlock) => return Err(StoreError::Locked { dir: dir.into() }),
-            Err(std::fs::TryLockError::Error(e)) => return Err(io(e)),
-        }
+        take_lock(&lock).map_err(|e| match e {
+            std::fs::TryLockError::WouldBlock => StoreError::Locked { dir: dir.into() },
+            std::fs::TryLockError::Error(e) => io(e),
+        })?;
         let marker = dir.join("FORMAT");
         match std::fs::read_to_string(&marker) {
             Ok(found) if found.trim() == FORMAT => {}

@@ -32,7 +32,9 @@ fn metadata(name: &str, unit: &str) -> Packet {
         "state" => r#""stateText":[{"value":0,"text":"Off"},{"value":1,"text":"On"}]"#.to_owned(),
         u => format!(r#""engUnit":"{u}""#),
     };
-    let json = format!(r#"{{"objectType":"GenericObject","pointType":"GenericPoint",{unit},"objectName":"{name}","objectId":"{name}"}}"#);
+    let json = format!(
+        r#"{{"objectType":"GenericObject","pointType":"GenericPoint",{unit},"objectName":"{name}","objectId":"{name}","processArea":["Plant"]}}"#
+    );
     Packet { topic: format!("BMS/v1/PUB/Metadata/GenericObject/GenericPoint/{name}"), payload: json.into_bytes().into(), retain: false }
 }
 

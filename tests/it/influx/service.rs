@@ -69,6 +69,12 @@ fn serve_mirrors_a_pod_shows_a_refusal_and_reads_history_back() {
     let (ok, said) = check(&mirrored);
     assert!(!ok && said.contains("401") && said.contains("token_file") && !said.contains(TOKEN), "{said}");
 
+    // What a power meter said: the newest values live in the process that took them in.
+    let rows = points(&api, POD);
+    let meter = rows.iter().find(|p| p["object_type"] == "PowerMeter" && p["point_type"] == "ActivePower").expect("a power meter");
+    let to = meter["last_at"].as_i64().expect("a time") + 60_000;
+    let path = meter["path"].as_str().expect("a path").to_owned();
+
     // The token counts now. The process is killed and started again: everything comes, once.
     double.kept().token = TOKEN.into();
     drop(service);
@@ -84,10 +90,6 @@ fn serve_mirrors_a_pod_shows_a_refusal_and_reads_history_back() {
     assert!(ok && said.contains("the token sees the bucket"), "{said}");
 
     // A service with an empty store answers the same from there.
-    let rows = points(&api, POD);
-    let meter = rows.iter().find(|p| p["object_type"] == "PowerMeter" && p["point_type"] == "ActivePower").expect("a power meter");
-    let to = meter["last_at"].as_i64().expect("a time") + 60_000;
-    let path = meter["path"].as_str().expect("a path").to_owned();
     let series = |api: &str| {
         let escaped: String = path.bytes().map(|b| format!("%{b:02X}")).collect();
         get(&format!("{api}/api/v1/series?site={POD}&point={escaped}&from={}&to={to}&step=10s", to - 300_000))
