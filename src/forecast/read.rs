@@ -7,7 +7,9 @@
 
 use super::{ForecastError, Series};
 use crate::time::{Span, Timestamp};
-use polars::prelude::*;
+use parquet::basic::{LogicalType, TimeUnit};
+use parquet::file::reader::{FileReader as _, SerializedFileReader};
+use parquet::record::Field;
 use std::io::Read;
 use std::path::Path;
 
@@ -145,38 +147,63 @@ fn csv_file(path: &Path, source: &Source) -> Result<Found, String> {
 }
 
 fn parquet(path: &Path, source: &Source) -> Result<Found, String> {
-    let say = |e: PolarsError| e.to_string();
-    let mut lazy = LazyFrame::scan_parquet(path, ScanArgsParquet::default()).map_err(say)?;
-    let header: Vec<String> = lazy.collect_schema().map_err(say)?.iter_names().map(|n| n.to_string()).collect();
+    let file = std::fs::File::open(path).map_err(|e| e.to_string())?;
+    let reader = SerializedFileReader::new(file).map_err(|e| e.to_string())?;
+    let schema = reader.metadata().file_metadata().schema_descr();
+    let header: Vec<String> = schema.columns().iter().map(|c| c.name().to_owned()).collect();
     let (time, targets, inputs) = wanted(source, &header)?;
+    // What a whole number in the time column counts: the file says it.
+    let per_ms = match schema.column(time).logical_type_ref() {
+        Some(LogicalType::Timestamp { unit: TimeUnit::NANOS, .. }) => Some(1_000_000),
+        Some(LogicalType::Timestamp { unit: TimeUnit::MICROS, .. }) => Some(1_000),
+        Some(LogicalType::Timestamp { unit: TimeUnit::MILLIS, .. }) => Some(1),
+        _ => None,
+    };
     let all: Vec<usize> = targets.iter().chain(&inputs).copied().collect();
-    let mut exprs = vec![col(header[time].as_str())];
-    exprs.extend(all.iter().filter(|i| **i != time).map(|i| col(header[*i].as_str())));
-    let frame = lazy.select(exprs).collect().map_err(say)?;
-    let number = |i: usize| -> Result<Vec<f64>, String> {
-        let column = frame.column(header[i].as_str()).and_then(|c| c.cast(&DataType::Float64)).map_err(say)?;
-        let values = column.as_materialized_series().f64().map_err(say)?;
-        Ok(values.into_iter().map(|v| v.unwrap_or(f64::NAN)).collect())
-    };
-    let times: Vec<Option<Timestamp>> = match (source.origin, frame.column(header[time].as_str()).map_err(say)?) {
-        (Some(origin), _) => number(time)?.into_iter().map(|s| seconds(origin, s)).collect(),
-        (None, c) if matches!(c.dtype(), DataType::Datetime(_, _)) => {
-            let ms = c.cast(&DataType::Datetime(TimeUnit::Milliseconds, None)).and_then(|c| c.cast(&DataType::Int64)).map_err(say)?;
-            ms.as_materialized_series().i64().map_err(say)?.into_iter().map(|v| v.map(Timestamp)).collect()
+    let mut out = Columns { times: Vec::new(), values: vec![Vec::new(); all.len()], bad_cells: 0 };
+    for (i, row) in reader.get_row_iter(None).map_err(|e| e.to_string())?.enumerate() {
+        let row = row.map_err(|e| format!("row {}: {e}", i + 1))?;
+        let cells: Vec<&Field> = row.get_column_iter().map(|(_, f)| f).collect();
+        let cell = |i: usize| cells.get(i).copied().unwrap_or(&Field::Null);
+        out.times.push(match (source.origin, cell(time)) {
+            (Some(origin), f) => number(f).and_then(|s| seconds(origin, s)),
+            (None, Field::Str(text)) => instant(text),
+            (None, Field::TimestampMillis(v)) => Some(Timestamp(*v)),
+            (None, Field::TimestampMicros(v)) => Some(Timestamp(v.div_euclid(1_000))),
+            (None, Field::Long(v)) if per_ms.is_some() => Some(Timestamp(v.div_euclid(per_ms.unwrap_or(1)))),
+            (None, Field::Null) => None,
+            (None, f) => {
+                let what = &source.time;
+                return Err(format!(
+                    "column {what:?}, row {}: {f} is neither a timestamp nor text; give --origin where it counts seconds",
+                    i + 1
+                ));
+            }
+        });
+        for (column, i) in out.values.iter_mut().zip(&all) {
+            let value = number(cell(*i)).filter(|v| v.is_finite());
+            out.bad_cells += usize::from(value.is_none() && !matches!(cell(*i), Field::Null | Field::Double(_) | Field::Float(_)));
+            column.push(value.unwrap_or(f64::NAN));
         }
-        (None, c) if c.dtype() == &DataType::String => {
-            c.as_materialized_series().str().map_err(say)?.into_iter().map(|v| v.and_then(instant)).collect()
-        }
-        (None, c) => {
-            return Err(format!(
-                "column {:?} is {}, neither a timestamp nor text; give --origin where it counts seconds",
-                source.time,
-                c.dtype()
-            ));
-        }
-    };
-    let values = all.iter().map(|i| number(*i)).collect::<Result<_, _>>()?;
-    Ok((names(&targets, &header), names(&inputs, &header), Columns { times, values, bad_cells: 0 }))
+    }
+    Ok((names(&targets, &header), names(&inputs, &header), out))
+}
+
+fn number(f: &Field) -> Option<f64> {
+    Some(match f {
+        Field::Bool(v) => f64::from(u8::from(*v)),
+        Field::Byte(v) => f64::from(*v),
+        Field::Short(v) => f64::from(*v),
+        Field::Int(v) => f64::from(*v),
+        Field::Long(v) => *v as f64,
+        Field::UByte(v) => f64::from(*v),
+        Field::UShort(v) => f64::from(*v),
+        Field::UInt(v) => f64::from(*v),
+        Field::ULong(v) => *v as f64,
+        Field::Float(v) => f64::from(*v),
+        Field::Double(v) => *v,
+        _ => return None,
+    })
 }
 
 /// Rows to the grid.
