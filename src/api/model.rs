@@ -294,7 +294,8 @@ pub struct Hint {
     pub partition: String,
     pub rack: String,
     pub job_class: String,
-    pub gpus_free: u32,
+    /// GPUs of the rack that no job holds; null where no point tells.
+    pub gpus_free: Option<u32>,
     /// Energy that one more GPU-hour costs here, kWh.
     pub marginal_kwh_per_gpu_hour: f64,
     pub marginal_sigma: Option<f64>,

@@ -465,7 +465,7 @@ impl Backend for ServiceBackend {
                     partition: h.partition.clone(),
                     rack: r.rack.clone(),
                     job_class: h.job_class.clone(),
-                    gpus_free: 0,
+                    gpus_free: None,
                     marginal_kwh_per_gpu_hour: r.marginal_kwh_per_gpu_hour,
                     marginal_sigma: None,
                     reason: r.reasons.join("; "),

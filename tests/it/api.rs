@@ -275,7 +275,7 @@ impl Backend for Fake {
             partition: "train".into(),
             rack: format!("RACK{rank:02}"),
             job_class: "training".into(),
-            gpus_free: 72,
+            gpus_free: Some(72),
             marginal_kwh_per_gpu_hour: 1.7 + f64::from(rank) / 50.0,
             marginal_sigma: Some(0.02),
             reason: "coolest loop with room to its limit".into(),

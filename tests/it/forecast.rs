@@ -266,7 +266,7 @@ fn racks_add_up_to_their_loop_and_loops_to_the_site() {
 
 /// Jobs on the twin: what a forecast gains by knowing, at each origin, the jobs that were submitted by then.
 #[test]
-fn knowing_the_jobs_halves_the_error_on_the_twin() {
+fn knowing_the_jobs_lowers_the_error_on_the_twin() {
     use tramuntana::plant::twin::TwinSpec;
     use tramuntana::signal::jobs::{JobClass, JobStream};
     use tramuntana::sim::excite;

@@ -3,8 +3,8 @@
 //! Words: a line's *series* is its measurement with its tags as they stand; see [`series`] for what names the point.
 //! Source: InfluxData, "Line protocol" (InfluxDB 2 reference). Telegraf's MQTT output writes it.
 //! Invariants: a bad line is refused and the next one read; no line allocates unless a name has an escape.
-//! Ours rather than the `influxdb-line-protocol` crate's: that one gives back a list of owned parts per line, and measured
-//! slower (`tests/bench/decode.rs` says how fast this is).
+//! Ours rather than the `influxdb-line-protocol` crate's: that one gives back a list of owned parts per line
+//! (`tests/bench/decode.rs` says how fast this is).
 
 use super::time;
 use super::{Batch, NAME_MAX, Name, SAMPLES_MAX, Sample, Value, put_tag};
