@@ -237,8 +237,8 @@ fn grow(
         let large: Vec<i64> = parent.histogram.iter().zip(&small).map(|(p, s)| p - s).collect();
         let (low_h, high_h) = if small_is_low { (small, large) } else { (large, small) };
         let at = tree.len();
-        // Bin 0 is "missing": below every value.
-        let cut = if last == 0 { f64::NEG_INFINITY } else { cuts[feature].get(last - 1).copied().unwrap_or(f64::INFINITY) };
+        // Bin 0 is "missing": below every value. The outermost cuts are finite, since JSON has no infinity.
+        let cut = if last == 0 { f64::MIN } else { cuts[feature].get(last - 1).copied().unwrap_or(f64::MAX) };
         tree[parent.node] = Node::Split { feature: feature as u32, at: cut, low: at as u32 };
         tree.extend([Node::Leaf(0.0), Node::Leaf(0.0)]);
         for (node, from, to, histogram) in [(at, parent.from, middle, low_h), (at + 1, middle, parent.to, high_h)] {
