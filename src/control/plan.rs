@@ -31,7 +31,7 @@ pub struct Tuning {
 
 impl Default for Tuning {
     fn default() -> Tuning {
-        Tuning { step: Span::minutes(5), steps: 24, sigmas: 0.5, rollouts_max: 600, switch_share: 1e-4, approach_k: 3.0, worth_share: 1e-4 }
+        Tuning { step: Span::minutes(5), steps: 24, sigmas: 0.3, rollouts_max: 600, switch_share: 1e-4, approach_k: 3.0, worth_share: 1e-4 }
     }
 }
 

@@ -85,7 +85,12 @@ fn influxdb_1_reads_hostile_names_as_they_are() {
     let server = spawn(&influxd, &["-config".into(), conf.display().to_string()]);
     let url = format!("http://127.0.0.1:{http}");
     wait("influxdb", 30, || ureq::get(format!("{url}/ping")).call().is_ok());
-    ureq::post(format!("{url}/query")).query("q", "CREATE DATABASE t").send_empty().expect("a database");
+    // A server that answers pings may still be about to open its catalogue.
+    wait("the database", 30, || {
+        let _ = ureq::post(format!("{url}/query")).query("q", "CREATE DATABASE t").send_empty();
+        let all = ureq::get(format!("{url}/query")).query("q", "SHOW DATABASES").call();
+        all.is_ok_and(|mut r| r.body_mut().read_to_string().is_ok_and(|t| t.contains("\"t\"")))
+    });
     let write = |lines: &str| {
         let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
         let mut r = agent.post(format!("{url}/write")).query("db", "t").query("precision", "ns").send(lines).expect("an answer");
