@@ -34,6 +34,8 @@ pub const PLAN_STEP: Span = Span::minutes(5);
 const HORIZON: Span = Span::hours(2);
 /// Least distance between linked supply setpoints on a learnt model, which knows what a narrow one costs, K.
 const LEARNT_APPROACH_K: f64 = 0.5;
+/// Share of the rises that a load has shown which limits must bear.
+const RISE_QUANTILE: f64 = 0.99;
 /// Beats further apart than this are a gap, not a pace.
 const PACE_MAX: Span = Span::minutes(30);
 
@@ -415,7 +417,8 @@ impl Brain {
     }
 }
 
-/// The newest load and the steepest rise within `within` that the series has seen.
+/// The newest load and the rise within `within` that all but one in a hundred of the series' own stay below; never more than
+/// the series has shown.
 fn steepest(series: &Series, within: Span) -> f64 {
     let n = (within.0 / series.step.0.max(1)).max(1) as usize;
     let v = &series.values;
@@ -425,6 +428,6 @@ fn steepest(series: &Series, within: Span) -> f64 {
         .filter(|r| r.is_finite())
         .collect();
     rises.sort_by(f64::total_cmp);
-    let q = rises.get(((rises.len() as f64 * 0.99) as usize).min(rises.len().saturating_sub(1))).copied().unwrap_or(0.0).max(0.0);
+    let q = rises.get(((rises.len() as f64 * RISE_QUANTILE) as usize).min(rises.len().saturating_sub(1))).copied().unwrap_or(0.0).max(0.0);
     (now + q).min(v.iter().copied().fold(f64::NAN, f64::max).max(*now))
 }
