@@ -2,7 +2,7 @@
 
 use super::cli::BacktestArgs;
 use crate::forecast::read::{self, Data, Source};
-use crate::forecast::{Calendar, Members, Outcome, Row, Series, Setup, Took, backtest};
+use crate::forecast::{Calendar, Members, Outcome, Row, SPLIT_RIDGE, Series, Setup, Took, backtest};
 use crate::report::forecast_plots::{self, Fan, HorizonErrors, Plots};
 use crate::store::{Embedded, STEPS_MAX, Store};
 use crate::time::{Span, Timestamp};
@@ -206,15 +206,23 @@ fn table<'a>(outcome: &Outcome, written: &impl Fn(Span) -> &'a str) -> String {
                 r.n,
                 t.train_s,
                 t.predict_s,
-                if r.chosen && naive.is_finite() {
-                    format!("  {:+.1} % on the best naive", 100.0 * (r.mae / naive - 1.0))
-                } else {
-                    String::new()
-                }
+                if r.chosen { beside(r, naive, &h.rows) } else { String::new() }
             );
         }
     }
-    out.push_str("* chosen on the training part\n");
+    let _ = writeln!(out, "* chosen on the training part; {SPLIT_RIDGE}: split-conformal bands around a plain ridge, a yardstick only");
+    out
+}
+
+/// What is said of the chosen model: how it stands to the better naive forecast, and its band to the yardstick's.
+fn beside(r: &Row, naive: f64, rows: &[(Row, Took)]) -> String {
+    let mut out = String::new();
+    if naive.is_finite() {
+        let _ = write!(out, "  {:+.1} % on the best naive", 100.0 * (r.mae / naive - 1.0));
+    }
+    if let Some((split, _)) = rows.iter().find(|(s, _)| s.model == SPLIT_RIDGE && s.width90 > 0.0) {
+        let _ = write!(out, ", band {:.2} x {SPLIT_RIDGE}'s", r.width90 / split.width90);
+    }
     out
 }
 

@@ -14,7 +14,7 @@ use crate::control::view::{RAMP, combine};
 use crate::control::{Bindings, Controller, Hints, LoadForecast, ModeEvent, RackView, Recommendation, Request, View, ViewBuilder};
 use crate::control::{Entry, Why};
 use crate::event::{FORECAST_FALLBACKS, Tally};
-use crate::forecast::{Forecast, Forecaster, Series, WeatherSeries, Window};
+use crate::forecast::{Forecast, Forecaster, Series, WeatherSeries, Window, steepest};
 use crate::plant::identified::Drift;
 use crate::plant::predict::{PlantState, StepInput};
 use crate::plant::rows::RowPlan;
@@ -278,7 +278,7 @@ impl Brain {
             self.forecasts = f.cycle(now, &window);
         }
         for (l, load) in self.site.loops.iter().zip(&mut view.loads) {
-            load.ramp_kw = self.loads.get(&l.load).map_or(f64::NAN, |s| steepest(s, RAMP));
+            load.ramp_kw = self.loads.get(&l.load).map_or(f64::NAN, |s| steepest(s, RAMP, RISE_QUANTILE));
         }
         for (i, l) in self.site.loops.iter().enumerate() {
             let Some(f) = self.forecasts.iter().find(|f| f.target == l.load).filter(|f| !f.points.is_empty()) else { continue };
@@ -415,19 +415,4 @@ impl Brain {
             })
             .collect()
     }
-}
-
-/// The newest load and the rise within `within` that all but one in a hundred of the series' own stay below; never more than
-/// the series has shown.
-fn steepest(series: &Series, within: Span) -> f64 {
-    let n = (within.0 / series.step.0.max(1)).max(1) as usize;
-    let v = &series.values;
-    let Some(now) = v.iter().rev().find(|v| v.is_finite()) else { return f64::NAN };
-    let mut rises: Vec<f64> = (0..v.len().saturating_sub(n))
-        .map(|i| v[i + 1..=i + n].iter().copied().fold(f64::NAN, f64::max) - v[i])
-        .filter(|r| r.is_finite())
-        .collect();
-    rises.sort_by(f64::total_cmp);
-    let q = rises.get(((rises.len() as f64 * RISE_QUANTILE) as usize).min(rises.len().saturating_sub(1))).copied().unwrap_or(0.0).max(0.0);
-    (now + q).min(v.iter().copied().fold(f64::NAN, f64::max).max(*now))
 }

@@ -80,12 +80,14 @@ pub fn backtest(data: &Data, setup: &Setup, watch: Watch) -> Result<Outcome, For
     let names = spec.names();
     let mut horizons = Vec::with_capacity(spec.horizons.len());
     for h in 0..spec.horizons.len() {
-        let w = walk(&spec, &table, &load, &data.load, h, parts, &setup.members, setup.seed, watch);
+        let w = walk(&spec, &table, &load, &data.load, h, parts, &setup.members, setup.seed, true, watch);
         let ahead = spec.horizons[h];
-        let rows = (0..w.models.len())
+        let mut rows: Vec<(Row, Took)> = (0..w.models.len())
             .filter(|m| setup.members.0.iter().any(|n| n == w.models[*m]))
             .filter_map(|m| Some((w.sums[m].row("load", ahead, w.models[m], m == w.chosen)?, w.took[m])))
             .collect();
+        let split = w.split.and_then(|s| s.row("load", ahead, super::split::NAME, false));
+        rows.extend(split.map(|r| (r, Took::default())));
         let mut shares = Vec::new();
         w.lane.blend.weights(&vec![0.0; w.lane.blend.experts()], &mut shares);
         let trees = w.lane.trees.as_ref().map_or_else(|| vec![0.0; names.len()], |t| t.importance(names.len()));

@@ -4,14 +4,21 @@
 //! misses, `q += η (miss − tail)` (the quantile tracker of conformal PID control: Angelopoulos, Candès & Tibshirani 2023,
 //! arXiv:2307.16895, after ACI: Gibbs & Candès 2021, arXiv:2106.00170). Whatever the errors do, the share of misses goes
 //! to the tail's nominal share. Errors are normalised by how large they lately were, so that a calm night has a narrow
-//! band and the next storm does not break it for long. Outcomes come late by the horizon; so does what is learnt.
+//! band and the next storm does not break it for long.
+//!
+//! Outcomes come late by the horizon, `k` rows. A miss is one of the edge that was *shown*, so each forecast keeps a [`Mark`] of
+//! the edges as they stood; and as `k` outcomes are on their way whatever the tracker does, its step falls with `k`, or it would
+//! swing: `η = 0.05 · 24 / (24 + k)` of the usual error.
 
 use serde::{Deserialize, Serialize};
 
 /// Nominal share beyond each edge: p5, p10, p90, p95.
 pub const TAILS: [f64; 4] = [0.05, 0.10, 0.10, 0.05];
-/// Step of the trackers, in units of the mean absolute error.
-pub const STEP: f64 = 0.01;
+/// Step of the trackers at short horizons, in units of the mean absolute error, and the rows ahead that halve it.
+const STEP: f64 = 0.05;
+const STEP_ROWS: f64 = 24.0;
+/// Weight of all outcomes in the scale, against the recent ones.
+const LONG: f64 = 0.5;
 /// Outcomes until a past error counts half in the scale.
 const SCALE_HALF_LIFE: f64 = 50.0;
 
@@ -33,19 +40,32 @@ pub struct Bands {
     long: f64,
     short: f64,
     pub outcomes: u64,
+    /// The horizon in rows: outcomes that are always on their way.
+    overlap: u64,
 }
 
-impl Default for Bands {
-    fn default() -> Bands {
-        // A Laplace law's quantiles in units of its mean absolute error: ln(1 / (2·tail)).
-        Bands { q: TAILS.map(|t| (0.5 / t).ln()), long: 0.0, short: 0.0, outcomes: 0 }
-    }
+/// The edges as they stood when a forecast was made.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Mark {
+    q: [f64; 4],
+    scale: f64,
 }
 
 impl Bands {
+    /// For forecasts `overlap` rows ahead.
+    pub fn new(overlap: usize) -> Bands {
+        // A Laplace law's quantiles in units of its mean absolute error: ln(1 / (2·tail)).
+        Bands { q: TAILS.map(|t| (0.5 / t).ln()), long: 0.0, short: 0.0, outcomes: 0, overlap: overlap as u64 }
+    }
+
     /// The yardstick at the time of a forecast, in the unit of the target.
     pub fn scale(&self) -> f64 {
-        0.5 * (self.long + self.short)
+        LONG * self.long + (1.0 - LONG) * self.short
+    }
+
+    /// To be kept with a forecast until its outcome is learnt.
+    pub fn mark(&self) -> Mark {
+        Mark { q: self.q, scale: self.scale() }
     }
 
     /// Mean absolute error of the recent outcomes.
@@ -60,18 +80,18 @@ impl Bands {
         Edges { p05: point - a.max(b), p10: point - b, p90: point + c, p95: point + d.max(c) }
     }
 
-    /// Learns from an outcome; `scale` is what [`Bands::scale`] said when the forecast was made.
-    pub fn learn(&mut self, point: f64, scale: f64, truth: f64) {
+    /// Learns from an outcome; `mark` is what [`Bands::mark`] said when the forecast was made.
+    pub fn learn(&mut self, point: f64, mark: &Mark, truth: f64) {
         let error = truth - point;
         if !error.is_finite() {
             return;
         }
-        if scale > 0.0 {
+        if mark.scale > 0.0 {
             // A young tracker takes larger steps.
-            let step = STEP * (1.0 + 20.0 / (1.0 + self.outcomes as f64 / 20.0));
+            let step = STEP * STEP_ROWS / (STEP_ROWS + self.overlap as f64) * (1.0 + 20.0 / (1.0 + self.outcomes as f64 / 20.0));
             for (i, q) in self.q.iter_mut().enumerate() {
-                let away = if i < 2 { -error } else { error } / scale;
-                *q = (*q + step * (f64::from(u8::from(away > *q)) - TAILS[i])).clamp(-1.0, 100.0);
+                let away = if i < 2 { -error } else { error } / mark.scale;
+                *q = (*q + step * (f64::from(u8::from(away > mark.q[i])) - TAILS[i])).clamp(-1.0, 100.0);
             }
         }
         self.outcomes += 1;
@@ -93,7 +113,7 @@ mod tests {
 
     #[test]
     fn whatever_the_errors_do_the_tails_hold_their_share() {
-        let mut bands = Bands::default();
+        let mut bands = Bands::new(1);
         let (mut inside80, mut inside90, n) = (0, 0, 20_000);
         let mut x = 0.4_f64;
         for k in 0..n {
@@ -104,7 +124,7 @@ mod tests {
             assert!(e.p05 <= e.p10 && e.p10 <= 0.0 && 0.0 <= e.p90 && e.p90 <= e.p95);
             inside80 += i32::from(e.p10 <= error && error <= e.p90);
             inside90 += i32::from(e.p05 <= error && error <= e.p95);
-            bands.learn(0.0, bands.scale(), error);
+            bands.learn(0.0, &bands.mark(), error);
         }
         let share = |k: i32| f64::from(k) / f64::from(n);
         assert!((share(inside80) - 0.8).abs() < 0.01 && (share(inside90) - 0.9).abs() < 0.01, "{} {}", share(inside80), share(inside90));

@@ -1,10 +1,13 @@
 //! An online blend of forecasts that is never worse than the best of them for long.
 //!
-//! The mean of two aggregations, which fail in different ways:
+//! A mixture of two aggregations, which fail in different ways:
 //! - ML-Poly, polynomially weighted averages with a rate per expert (Gaillard, Stoltz & van Erven 2014, arXiv:1402.2044) on
 //!   gradients of the absolute error: weight ∝ rate · (regret)₊. Its regret is bounded against the best fixed *mixture*.
 //! - weights ∝ (mean absolute error so far)⁻⁸: dull, but right from the first outcomes on, where a long horizon has
 //!   given only a handful of independent ones.
+//!
+//! How much of the first: half of the mixture in the end, less while few forecasts have come out that do not overlap (24 h ahead,
+//! a week is seven). Its bound is worth nothing before: regrets that come in runs as long as the horizon chase the last day.
 //!
 //! An expert that has nothing to say sleeps and its share goes to the others; outcomes count only while all speak, so
 //! that no expert is judged on easier days than another.
@@ -12,6 +15,9 @@
 use serde::{Deserialize, Serialize};
 
 const POWER: i32 = 8;
+/// Outcomes that do not overlap after which ML-Poly has half of its final share, and that share.
+const HALF_WINDOWS: f64 = 100.0;
+const POLY_SHARE: f64 = 0.5;
 
 /// What the weights are made of, in the order of the experts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -22,12 +28,15 @@ pub struct Blend {
     /// Sum of absolute errors.
     abs: Vec<f64>,
     pub outcomes: u64,
+    /// Outcomes that overlap one another: the horizon in rows.
+    overlap: u64,
 }
 
 impl Blend {
-    pub fn new(experts: usize) -> Blend {
+    /// `overlap` is the horizon in rows.
+    pub fn new(experts: usize, overlap: usize) -> Blend {
         let zero = || vec![0.0; experts];
-        Blend { regret: zero(), square: zero(), largest: 0.0, abs: zero(), outcomes: 0 }
+        Blend { regret: zero(), square: zero(), largest: 0.0, abs: zero(), outcomes: 0, overlap: overlap.max(1) as u64 }
     }
 
     /// Number of experts; 0 where the parts do not fit one another (a broken model from disk).
@@ -52,6 +61,8 @@ impl Blend {
         let power = |i: usize| if least > 0.0 { (least / self.abs[i]).powi(POWER) } else { f64::from(u8::from(self.abs[i] <= 0.0)) };
         let sum = |f: &dyn Fn(usize) -> f64| (0..said.len()).filter(|i| said[*i].is_finite()).map(f).sum::<f64>();
         let (poly_sum, power_sum) = (sum(&poly), sum(&power));
+        let windows = self.outcomes as f64 / self.overlap.max(1) as f64;
+        let share = POLY_SHARE * windows / (windows + HALF_WINDOWS);
         out.clear();
         out.extend((0..said.len()).map(|i| {
             if !said[i].is_finite() {
@@ -59,7 +70,7 @@ impl Blend {
             }
             let a = if power_sum > 0.0 { power(i) / power_sum } else { 1.0 / awake as f64 };
             let b = if poly_sum > 0.0 { poly(i) / poly_sum } else { a };
-            0.5 * (a + b)
+            (1.0 - share) * a + share * b
         }));
     }
 
@@ -102,7 +113,7 @@ mod tests {
 
     #[test]
     fn the_better_expert_takes_over_and_a_mixture_beats_both() {
-        let mut blend = Blend::new(3);
+        let mut blend = Blend::new(3, 1);
         let (mut abs, mut best) = (0.0, [0.0; 3]);
         let mut w = Vec::new();
         for k in 0..2_000 {
@@ -122,7 +133,7 @@ mod tests {
     #[test]
     fn who_is_silent_has_no_share() {
         let mut w = Vec::new();
-        let blend = Blend::new(2);
+        let blend = Blend::new(2, 1);
         assert_eq!(blend.mix(&[f64::NAN, 4.0], &mut w), 4.0);
         assert_eq!(w, [0.0, 1.0]);
         assert!(blend.mix(&[f64::NAN, f64::NAN], &mut w).is_nan());

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// Version of the format of `model.json`.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -52,9 +52,10 @@ impl Forecaster {
                 .into(),
             methods: vec![
                 "ridge by recursive least squares with forgetting and robust weights (linfa-linalg)".into(),
-                "trees: gradient boosting for the absolute error, Friedman 2001".into(),
+                "trees, on the change and on what the ridges leave over: gradient boosting for the absolute error, Friedman 2001".into(),
                 "blend: ML-Poly, Gaillard, Stoltz & van Erven 2014, with inverse errors".into(),
                 "bands: quantile tracking of conformal PID control, Angelopoulos, Candès & Tibshirani 2023".into(),
+                "p99 of ramps: conformal rank of the load's own rises, Lei et al. 2018".into(),
             ],
             targets: self.targets().map(String::from).collect(),
             features: self.model.features.clone(),

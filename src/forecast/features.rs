@@ -95,7 +95,7 @@ impl Table {
 /// Naive changes from a row's own features.
 pub(super) fn naive(level: f64, day: bool, week: bool, own: impl Fn(usize) -> f64) -> [f64; 4] {
     let at = |is: bool, j: usize| if is { own(j) } else { f64::NAN };
-    [if level.is_finite() { 0.0 } else { f64::NAN }, at(day, 0), at(week, 2), at(week, 4)]
+    [if level.is_finite() { 0.0 } else { f64::NAN }, at(day, 0), at(week, 3), at(week, 6)]
 }
 
 /// Lazy expressions of target number `i`, named `<i>_<number>`: shared ones, then those of each horizon.
@@ -114,16 +114,18 @@ fn expressions(spec: &Spec, i: usize) -> Vec<Expr> {
         out.push(step().rolling_mean(roll(w - 1)));
     }
     let day = spec.day_rows() as i64;
+    let width = 2 * spec.around_rows() + 1;
+    let around = |back: i64, k: i64| y().rolling_mean(roll(width)).shift(lit(spec.around_ends(back as usize, k as usize) as i64)) - y();
     for h in &spec.horizons {
         let k = spec.rows(*h);
         let first = spec.days_back(k) as i64;
         let k = k as i64;
         if spec.knows_day() {
-            out.extend([ago(day * first - k) - y(), ago(day * first - k) - ago(day * first)]);
+            out.extend([ago(day * first - k) - y(), ago(day * first - k) - ago(day * first), around(day * first, k)]);
         }
         if spec.knows_week() {
             let weeks = 7 * ((first + 6) / 7);
-            out.extend([ago(day * weeks - k) - y(), ago(day * weeks - k) - ago(day * weeks)]);
+            out.extend([ago(day * weeks - k) - y(), ago(day * weeks - k) - ago(day * weeks), around(day * weeks, k)]);
             let days = first..=(PROFILE_DAYS as i64).max(first);
             let n = days.clone().count() as f64;
             let sum = |f: &dyn Fn(i64) -> Expr| days.clone().map(f).reduce(|a, b| a + b).unwrap_or(lit(0.0));
@@ -156,7 +158,7 @@ fn take(spec: &Spec, frame: &DataFrame, i: usize, known: &Known, calendar: &[Vec
         next += 1;
         Ok(c.into_iter().map(|v| v.unwrap_or(f64::NAN)).collect())
     };
-    let own_count = if spec.knows_week() { 6 } else { 2 * usize::from(spec.knows_day()) };
+    let own_count = if spec.knows_week() { 8 } else { 3 * usize::from(spec.knows_day()) };
     let mut shared: Vec<Vec<f64>> = (0..1 + spec.lags().len() + 2 * spec.windows().len()).map(|_| column()).collect::<Result<_, _>>()?;
     shared.extend(known.inputs.iter().map(|s| (0..n).map(|t| s.at(known.load.time(t))).collect()));
     let mut own = Vec::with_capacity(spec.horizons.len());

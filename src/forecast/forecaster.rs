@@ -9,7 +9,7 @@
 //! A target without any usable value gets a forecast without points: a state that the controller sees, not an error.
 //! In service blend and bands go on learning ([`Forecaster::cycle`]); ridges and trees stand still until the next training.
 
-use super::bands::{Bands, Edges};
+use super::bands::{Bands, Edges, Mark};
 use super::calendar::Clock;
 use super::hierarchy::{Tree, Whole};
 use super::lane::{Lane, Said};
@@ -129,14 +129,14 @@ struct Waiting {
     level: f64,
     said: Said,
     point: f64,
-    scale: f64,
+    mark: Mark,
 }
 
 /// A rise that waits for its span to be over.
 #[derive(Clone)]
 struct Rising {
     origin: Timestamp,
-    scale: f64,
+    bound: Option<f64>,
 }
 
 /// One target's forecast with what is learnt from when its time has come.
@@ -249,7 +249,7 @@ impl Forecaster {
                     let truth = series.at(w.due);
                     if truth.is_finite() {
                         lane.lane.blend.learn(&w.said.experts, truth - w.level);
-                        lane.bands.learn(w.point, w.scale, truth);
+                        lane.bands.learn(w.point, &w.mark, truth);
                     }
                 }
             }
@@ -257,7 +257,7 @@ impl Forecaster {
                 while queue.front().is_some_and(|r| r.origin + tail.within <= now) {
                     let Some(r) = queue.pop_front() else { break };
                     if let Some(row) = series.row(r.origin) {
-                        tail.learn(tail.rise(series, row), r.scale);
+                        tail.learn(tail.rise(series, row), r.bound);
                     }
                 }
             }
@@ -382,7 +382,7 @@ impl Forecaster {
                 }
                 let point = level + change;
                 out.points.push(ahead(l.lane.ahead, point, &l.bands.edges(point), target.floor));
-                waiting[h] = Some(Waiting { due: series.time(k) + l.lane.ahead, level, scale: l.bands.scale(), point, said: s });
+                waiting[h] = Some(Waiting { due: series.time(k) + l.lane.ahead, level, mark: l.bands.mark(), point, said: s });
             }
             out.within = target.tails.iter().map(|tail| Within { within: tail.within, p99: tail.p99(level) }).collect();
         } else {
@@ -415,7 +415,7 @@ impl Forecaster {
         out.fallback = (!said.is_empty()).then(|| said.join("; "));
         let origin = newest.map(|k| series.time(k));
         let rising = match (origin, waiting.is_empty()) {
-            (Some(origin), false) => target.tails.iter().map(|tail| Rising { origin, scale: tail.scale() }).collect(),
+            (Some(origin), false) => target.tails.iter().map(|tail| Rising { origin, bound: tail.bound() }).collect(),
             _ => Vec::new(),
         };
         Fresh { forecast: out, waiting, rising }

@@ -3,7 +3,7 @@
 //! ```text
 //!            ┌─ persistence, yesterday, last week, mean day ────────────────┐
 //! features ──┼─ standardise ─ ridges (all time, squares, recent) ───────────┼─> blend ─┐
-//!            ├─ trees ──────────────────────────────────────────────────────┘          ├─> change ─> bands
+//!            ├─ trees; trees on what the ridges leave over ─────────────────┘          ├─> change ─> bands
 //!            └─ guard: how far outside of what was learnt ──> naive blend alone ───────┘
 //! ```
 //! Everything is a *change* from the load at the origin. Invariants: a naive expert that cannot look back (no yesterday
@@ -18,6 +18,8 @@ use serde::{Deserialize, Serialize};
 
 /// The naive experts, in the order in which they stand before the models.
 pub const NAIVE: [&str; 4] = ["persistence", "yesterday", "last-week", "mean-day"];
+/// Boosted trees: on the change itself, and on what the ridges leave over.
+pub const TREES: [&str; 2] = ["trees", "trees-on-ridge"];
 /// Share of features that may be missing before models fall silent.
 const MISSING_MAX: f64 = 0.25;
 
@@ -43,6 +45,8 @@ pub struct Lane {
     pub ridges: Vec<Ridge>,
     /// `None` where they were left out or have not earned their place.
     pub trees: Option<Trees>,
+    /// Trees on what the ridges leave over.
+    pub rest: Option<Trees>,
     /// Is there a place for trees among the experts?
     pub with_trees: bool,
     pub blend: Blend,
@@ -54,7 +58,7 @@ impl Lane {
         let mut names: Vec<&'static str> = self.naive.iter().map(|i| NAIVE[*i]).collect();
         names.extend(self.ridges.iter().map(|r| KINDS[r.kind].name));
         if self.with_trees {
-            names.push("trees");
+            names.extend(TREES);
         }
         names
     }
@@ -66,8 +70,15 @@ impl Lane {
             && [&s.means, &s.sigmas, &s.lowest, &s.highest].iter().all(|v| v.len() == features)
             && self.naive.iter().all(|i| *i < NAIVE.len())
             && self.ridges.iter().all(|r| r.kind < KINDS.len() && (r.weights.is_empty() || r.weights.len() == features + 1))
-            && self.trees.as_ref().is_none_or(|t| t.sound(features))
+            && [&self.trees, &self.rest].into_iter().flatten().all(|t| t.sound(features))
             && self.blend.experts() == self.experts().len()
+    }
+
+    /// Mean of what the ridges say, NaN before all of them speak: what the second trees begin with.
+    pub fn base(&self, experts: &[f64]) -> f64 {
+        let first = self.naive.len();
+        let ridges = experts.get(first..first + self.ridges.len()).unwrap_or_default();
+        if ridges.is_empty() { 0.0 } else { ridges.iter().sum::<f64>() / ridges.len() as f64 }
     }
 
     /// Forecast from a row of features and what the naive ones of [`NAIVE`] say.
@@ -78,7 +89,9 @@ impl Lane {
         let model = |v: f64| if fit { v } else { f64::NAN };
         experts.extend(self.ridges.iter().map(|r| model(r.say(z))));
         if self.with_trees {
+            let base = self.base(&experts);
             experts.push(model(self.trees.as_ref().map_or(f64::NAN, |t| t.say(row))));
+            experts.push(model(self.rest.as_ref().map_or(f64::NAN, |t| base + t.say(row))));
         }
         let mut change = self.blend.mix(&experts, weights);
         if guard.share < 1.0 || !change.is_finite() {
@@ -89,12 +102,15 @@ impl Lane {
         Said { experts, change, guard }
     }
 
-    /// Learns from an outcome: the row of features, what was said of it, the change that came.
-    pub fn learn(&mut self, row: &[f64], said: &Said, change: f64, z: &mut Vec<f64>) {
+    /// Learns from an outcome: the row of features, what was said of it, the change that came. `judge`: the blend learns too,
+    /// as soon as the experts have learnt enough to be judged fairly.
+    pub fn learn(&mut self, row: &[f64], said: &Said, change: f64, judge: bool, z: &mut Vec<f64>) {
         if !change.is_finite() {
             return;
         }
-        self.blend.learn(&said.experts, change);
+        if judge {
+            self.blend.learn(&said.experts, change);
+        }
         let guard = self.scale.standard(row, z, |_, _| false);
         if guard.missing as f64 <= MISSING_MAX * row.len() as f64 {
             let first = self.naive.len();

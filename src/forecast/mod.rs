@@ -2,7 +2,7 @@
 //!
 //! Words: a *target* is one load to forecast (the heat of a loop, kW); a *horizon* is how far ahead; an *origin* is the
 //! instant that a forecast is made at; an *expert* is one way to forecast (naive ones: persistence, yesterday, last week,
-//! the mean day; models: three ridges, trees); the *blend* is their weighted mean, with weights that follow what each was
+//! the mean day; models: three ridges, trees, trees on what the ridges leave over); the *blend* is their weighted mean, with weights that follow what each was
 //! worth so far; a *lane* is one target at one horizon with all of that.
 //!
 //! Invariants: a forecast uses nothing later than its origin; the same data and seed give the same bytes; a forecast made
@@ -27,13 +27,14 @@ mod rows;
 mod score;
 mod series;
 mod spec;
+mod split;
 mod tail;
 mod train;
 mod trees;
 mod walk;
 
 pub use backtest::{Horizon as HorizonOutcome, Outcome, Setup, backtest};
-pub use bands::{Bands, Edges, TAILS, pinball};
+pub use bands::{Bands, Edges, Mark, TAILS, pinball};
 pub use blend::Blend;
 pub use calendar::{Calendar, Clock, Local};
 pub use champion::{DRIFT, Standing, Verdict, judge, relative};
@@ -43,7 +44,8 @@ pub use rows::{FILL_INPUT, FILL_LOAD, Known, Plan, fill, own, shared};
 pub use score::Row;
 pub use series::{Series, WeatherSeries, Window, resample};
 pub use spec::Spec;
-pub use tail::{Tail, WITHIN, Within};
+pub use split::NAME as SPLIT_RIDGE;
+pub use tail::{Tail, WITHIN, Within, steepest};
 pub use train::{HORIZONS, Training, train};
 pub use trees::{Growth, Trees};
 pub use walk::{Made, Members, Took};

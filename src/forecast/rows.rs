@@ -68,12 +68,17 @@ pub fn own(spec: &Spec, clock: &Clock, known: &Known, t: usize, k: usize, out: &
     let from = |rows: usize| load.get(t as i64 - rows as i64);
     let day = spec.day_rows();
     let first = spec.days_back(k);
+    let width = 2 * spec.around_rows() + 1;
+    let around = |back: usize| {
+        let end = spec.around_ends(back, k);
+        (0..width).map(|i| from(end + i)).sum::<f64>() / width as f64 - y
+    };
     if spec.knows_day() {
-        out.extend([back(day * first) - y, back(day * first) - from(day * first)]);
+        out.extend([back(day * first) - y, back(day * first) - from(day * first), around(day * first)]);
     }
     if spec.knows_week() {
         let weeks = 7 * first.div_ceil(7);
-        out.extend([back(day * weeks) - y, back(day * weeks) - from(day * weeks)]);
+        out.extend([back(day * weeks) - y, back(day * weeks) - from(day * weeks), around(day * weeks)]);
         let days = first..=PROFILE_DAYS.max(first);
         let n = days.clone().count() as f64;
         out.push(days.clone().map(|d| back(day * d)).sum::<f64>() / n - y);

@@ -18,6 +18,8 @@ const LAG_SPANS: [Span; 6] = [Span::hours(1), Span::hours(2), Span::hours(3), Sp
 const WINDOWS: [Span; 3] = [Span::hours(1), Span::hours(6), Span::hours(24)];
 /// Days that the mean day is made of.
 pub(super) const PROFILE_DAYS: usize = 7;
+/// Half of the window that a past day's value is smoothed over.
+const AROUND: Span = Span::minutes(30);
 const HARMONICS: usize = 3;
 
 /// Which features a model has. Follows from the step, the horizons and how far back the load is known.
@@ -83,12 +85,23 @@ impl Spec {
         1 + (k.max(1) - 1) / self.day_rows().max(1)
     }
 
+    /// Rows to either side of a past day's value that its smoothed form is the mean of.
+    pub(super) fn around_rows(&self) -> usize {
+        self.rows(AROUND).max(1)
+    }
+
+    /// Rows before the origin at which the window of [`Spec::around_rows`] to either side of the target's time, `back` rows
+    /// before it, ends; a window that would reach beyond the origin ends there.
+    pub(super) fn around_ends(&self, back: usize, k: usize) -> usize {
+        back.saturating_sub(k + self.around_rows())
+    }
+
     /// Rows of history that all features together need.
     pub fn history_rows(&self) -> usize {
         let lags = self.lags().last().copied().unwrap_or(1).max(self.windows().last().copied().unwrap_or(1));
         let far = self.horizons.last().map_or(0, |h| self.rows(*h));
         let days = if self.knows_week() { PROFILE_DAYS.max(self.days_back(far)) } else { self.days_back(far) };
-        lags.max(if self.knows_day() { days * self.day_rows() } else { 0 }) + 1
+        lags.max(if self.knows_day() { days * self.day_rows() + self.around_rows() } else { 0 }) + 1
     }
 
     /// Names of the shared features, in order.
@@ -107,10 +120,10 @@ impl Spec {
     pub fn own_names(&self) -> Vec<String> {
         let mut names = Vec::new();
         if self.knows_day() {
-            names.extend(["day", "day_change"].map(String::from));
+            names.extend(["day", "day_change", "day_around"].map(String::from));
         }
         if self.knows_week() {
-            names.extend(["week", "week_change", "mean_day", "mean_day_change"].map(String::from));
+            names.extend(["week", "week_change", "week_around", "mean_day", "mean_day_change"].map(String::from));
         }
         if self.knows_day() {
             names.extend((1..=HARMONICS).flat_map(|q| [format!("sin{q}"), format!("cos{q}")]));

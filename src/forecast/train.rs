@@ -6,6 +6,7 @@
 use super::features::Table;
 use super::forecaster::{Forecaster, LaneModel, Model, Target};
 use super::hierarchy::{Tree, Whole};
+use super::lane::TREES;
 use super::rows::{FILL_INPUT, FILL_LOAD, Known, Plan, fill};
 use super::tail::{Tail, WITHIN};
 use super::walk::{Members, Parts, walk};
@@ -23,7 +24,7 @@ const TRAIN: f64 = 0.85;
 const WEEK_NEEDS: Span = Span::hours(24 * 14);
 const DAY_NEEDS: Span = Span::hours(24 * 3);
 const HOURS: Span = Span::hours(6);
-/// Share in the blend below which trees are left out of a stored model: they are most of its bytes.
+/// Share in the blend, of both, below which trees are left out of a stored model: they are most of its bytes.
 const TREES_EARN: f64 = 0.05;
 
 /// What to train on.
@@ -130,17 +131,18 @@ pub fn train(t: &Training) -> Result<Forecaster, ForecastError> {
         let known: Known = Known { load, inputs: &inputs, plans: &plans };
         let mut lanes = Vec::with_capacity(spec.horizons.len());
         for h in 0..spec.horizons.len() {
-            let mut w = walk(&spec, table, known.load, raw, h, parts, &t.members, t.seed, &|| 0.0);
+            let mut w = walk(&spec, table, known.load, raw, h, parts, &t.members, t.seed, false, &|| 0.0);
             score.extend((0..w.models.len()).filter_map(|m| w.sums[m].row(name, spec.horizons[h], w.models[m], m == w.chosen)));
             let mut shares = Vec::new();
             w.lane.blend.weights(&vec![0.0; w.lane.blend.experts()], &mut shares);
             let mut chosen = w.models[w.chosen];
-            if w.lane.with_trees && (w.lane.trees.is_none() || shares.last().is_some_and(|s| *s < TREES_EARN) && chosen != "trees") {
+            let trees: f64 = shares.iter().rev().take(TREES.len()).sum();
+            if w.lane.with_trees && (w.lane.trees.is_none() || w.lane.rest.is_none() || trees < TREES_EARN && !TREES.contains(&chosen)) {
                 w.lane.with_trees = false;
-                w.lane.trees = None;
-                w.lane.blend.drop_last();
+                (w.lane.trees, w.lane.rest) = (None, None);
+                TREES.iter().for_each(|_| w.lane.blend.drop_last());
             }
-            if w.models[w.chosen] == "trees" && !w.lane.with_trees {
+            if TREES.contains(&chosen) && !w.lane.with_trees {
                 chosen = "blend";
             }
             w.lane.ridges.iter_mut().for_each(super::ridge::Ridge::freeze);

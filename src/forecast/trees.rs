@@ -26,11 +26,13 @@ pub struct Growth {
 
 const BINS: usize = 48;
 
-/// One node: a leaf's value, or a test `feature value <= at` that leads to `low` or `low + 1`.
+/// One node: a leaf's value, or a test `feature value <= at` that leads to `low` or `low + 1`; on disk `value` or
+/// `[feature, at, low]`, since nodes are most of a model's bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
 enum Node {
     Leaf(f64),
-    Split { feature: u32, at: f64, low: u32 },
+    Split(u32, f64, u32),
 }
 
 /// A sum of trees.
@@ -114,7 +116,7 @@ impl Trees {
     pub fn importance(&self, features: usize) -> Vec<f64> {
         let mut count = vec![0.0; features];
         for node in self.trees.iter().flatten() {
-            if let Node::Split { feature, .. } = node
+            if let Node::Split(feature, _, _) = node
                 && let Some(c) = count.get_mut(*feature as usize)
             {
                 *c += 1.0;
@@ -130,9 +132,7 @@ impl Trees {
             !tree.is_empty()
                 && tree.iter().enumerate().all(|(i, node)| match node {
                     Node::Leaf(v) => v.is_finite(),
-                    Node::Split { feature, low, .. } => {
-                        (*feature as usize) < features && *low as usize > i && (*low as usize + 1) < tree.len()
-                    }
+                    Node::Split(feature, _, low) => (*feature as usize) < features && *low as usize > i && (*low as usize + 1) < tree.len(),
                 })
         })
     }
@@ -140,7 +140,7 @@ impl Trees {
 
 fn leaf(tree: &[Node], value: impl Fn(usize) -> f64) -> usize {
     let mut at = 0;
-    while let Node::Split { feature, at: cut, low } = &tree[at] {
+    while let Node::Split(feature, cut, low) = &tree[at] {
         let v = value(*feature as usize);
         at = *low as usize + usize::from(v > *cut);
     }
@@ -239,7 +239,7 @@ fn grow(
         let at = tree.len();
         // Bin 0 is "missing": below every value. The outermost cuts are finite, since JSON has no infinity.
         let cut = if last == 0 { f64::MIN } else { cuts[feature].get(last - 1).copied().unwrap_or(f64::MAX) };
-        tree[parent.node] = Node::Split { feature: feature as u32, at: cut, low: at as u32 };
+        tree[parent.node] = Node::Split(feature as u32, cut, at as u32);
         tree.extend([Node::Leaf(0.0), Node::Leaf(0.0)]);
         for (node, from, to, histogram) in [(at, parent.from, middle, low_h), (at + 1, middle, parent.to, high_h)] {
             let best = best(&histogram, features.len(), growth.least);

@@ -2,16 +2,17 @@
 //!
 //! ```text
 //! 0 ───────────────────── fit ──────────────────── from ───────────────────── to
-//!    ridges learn            ridges learn, trees       ridges learn, trees of
-//!                            of [0, fit) speak,        [0, from) speak
-//!                            blend and bands learn     figures are taken
+//!    ridges learn            ridges learn, trees       the same goes on;
+//!                            speak and are grown       figures are taken
+//!                            anew each day,
+//!                            blend and bands learn
 //! ```
 //! Invariants: at row `t` nothing is used that was not known at `t`: an origin is learnt from when its target's time has
 //! come, never earlier; the scale, the trees and the choice are made of rows whose targets lie before `from`.
 
-use super::bands::Bands;
+use super::bands::{Bands, Mark};
 use super::features::Table;
-use super::lane::{Lane, NAIVE, Said};
+use super::lane::{Lane, NAIVE, Said, TREES};
 use super::ridge::{Guard, KINDS, Ridge, Scale};
 use super::score::Sum;
 use super::series::Series;
@@ -24,6 +25,9 @@ const FIT: f64 = 0.45;
 /// Rows that trees are grown on at most (the newest are kept), and at least.
 const TREE_ROWS: (usize, usize) = (200, 6_000);
 const GROWTH: Growth = Growth { trees: 80, leaves: 16, rate: 0.08, least: 20, features: 0.35 };
+/// How often trees are grown anew at most, and how seldom: so many times in a walk, each day. More would gain half a percent of error
+/// and cost most of the time.
+const GROWN_MAX: usize = 2;
 /// What another model must gain on the blend to be chosen in its place.
 const EARN: f64 = 0.9;
 /// Forecasts that do not overlap below which nothing but the blend is chosen: a few days would decide by chance.
@@ -49,7 +53,8 @@ impl Members {
     pub fn all() -> Vec<String> {
         let mut names: Vec<String> = NAIVE.iter().map(|s| (*s).to_owned()).collect();
         names.extend(KINDS.iter().map(|k| k.name.to_owned()));
-        names.extend(["trees", "blend"].map(String::from));
+        names.extend(TREES.map(String::from));
+        names.push("blend".into());
         names
     }
 
@@ -98,6 +103,8 @@ pub struct Walked {
     pub took: Vec<Took>,
     /// Forecasts of the chosen model over the test part.
     pub made: Vec<Made>,
+    /// Figures of the yardstick for bands (see [`super::split`]), where it was asked for.
+    pub split: Option<Sum>,
 }
 
 /// A stopwatch of the caller's, seconds.
@@ -113,6 +120,7 @@ pub fn walk(
     parts: Parts,
     members: &Members,
     seed: u64,
+    yardstick: bool,
     watch: Watch,
 ) -> Walked {
     let ahead = spec.horizons[h];
@@ -141,32 +149,39 @@ pub fn walk(
         .collect();
     let usable: Vec<usize> = (0..train_rows).filter(|t| change(*t).is_finite() && table.complete(h, *t)).collect();
     let fit = usable.get((FIT * usable.len() as f64) as usize).copied().unwrap_or(train_rows);
-    let with_trees = models_take_part && members.has("trees") && usable.partition_point(|t| t + k < fit) >= TREE_ROWS.0;
-    let count = naive.len() + ridges.len() + usize::from(with_trees);
-    let mut lane = Lane { ahead, rows: k, scale, naive, ridges, trees: None, with_trees, blend: super::blend::Blend::new(count) };
+    let with_trees = models_take_part && TREES.iter().any(|t| members.has(t)) && usable.partition_point(|t| t + k < fit) >= TREE_ROWS.0;
+    let regrow = spec.day_rows().max(rows.saturating_sub(fit) / GROWN_MAX).max(1);
+    let count = naive.len() + ridges.len() + TREES.len() * usize::from(with_trees);
+    let mut lane =
+        Lane { ahead, rows: k, scale, naive, ridges, trees: None, rest: None, with_trees, blend: super::blend::Blend::new(count, k) };
     let mut models = lane.experts();
     models.push("blend");
     let mut took = vec![Took::default(); models.len()];
-    let mut bands = vec![Bands::default(); models.len()];
+    let mut bands = vec![Bands::new(k); models.len()];
     let (mut sums, mut choice) = (vec![Sum::default(); models.len()], vec![Sum::default(); models.len()]);
-    let mut waiting: std::collections::VecDeque<(usize, Said, Vec<f64>)> = std::collections::VecDeque::with_capacity(k + 1);
+    let mut waiting: std::collections::VecDeque<(usize, Said, Vec<Mark>)> = std::collections::VecDeque::with_capacity(k + 1);
     let (mut z, mut weights) = (Vec::new(), Vec::new());
     let mut made: Vec<(usize, Vec<super::bands::Edges>, Vec<f64>, bool)> = Vec::new();
-    let tree_at = models.len() - 2;
+    let tree_at = models.len() - 1 - TREES.len();
+    let mut base = vec![f64::NAN; rows];
     for t in 0..rows {
-        if with_trees && (t == fit || t == parts.from) {
+        if with_trees && (t == parts.from || t >= fit && (t - fit) % regrow == 0) {
             let started = watch();
             lane.trees = grow(table, h, width, &feature, &change, t.saturating_sub(k), seed);
             took[tree_at].train_s += watch() - started;
+            let started = watch();
+            let left = |t: usize| change(t) - base[t];
+            lane.rest = grow(table, h, width, &feature, &left, t.saturating_sub(k), seed);
+            took[tree_at + 1].train_s += watch() - started;
         }
         while waiting.front().is_some_and(|(s, _, _)| s + k <= t) {
-            let Some((s, said, scales)) = waiting.pop_front() else { break };
+            let Some((s, said, marks)) = waiting.pop_front() else { break };
             let truth = change(s);
             if !truth.is_finite() {
                 continue;
             }
             let started = watch();
-            lane.learn(feature(s), &said, truth, &mut z);
+            lane.learn(feature(s), &said, truth, s >= fit, &mut z);
             let spent = watch() - started;
             let first = lane.naive.len();
             for i in 0..lane.ridges.len() {
@@ -174,7 +189,7 @@ pub fn walk(
             }
             if s >= fit {
                 for (m, b) in bands.iter_mut().enumerate() {
-                    b.learn(point(&said, m), scales[m], truth);
+                    b.learn(point(&said, m), &marks[m], truth);
                 }
             }
         }
@@ -184,8 +199,9 @@ pub fn walk(
         let started = watch();
         let said = lane.say(feature(t), table.naive(h, t), &mut z, &mut weights);
         let spent = watch() - started;
+        base[t] = lane.base(&said.experts);
         let truth = change(t);
-        let scales: Vec<f64> = bands.iter().map(Bands::scale).collect();
+        let marks: Vec<Mark> = bands.iter().map(Bands::mark).collect();
         if t >= fit {
             let complete = truth.is_finite() && table.complete(h, t);
             let level = load.values[t];
@@ -202,7 +218,7 @@ pub fn walk(
                 choice.iter_mut().enumerate().for_each(|(m, s)| add(s, value(m), &edges[m], level + truth));
             }
         }
-        waiting.push_back((t, said, scales));
+        waiting.push_back((t, said, marks));
     }
     let chosen = choose(&choice, members.has("blend"), CHOICE_WINDOWS * k);
     let made = (made.into_iter())
@@ -214,11 +230,13 @@ pub fn walk(
             scored,
         })
         .collect();
+    let split =
+        yardstick.then(|| super::split::walk(table, h, &feature, &change, &|t| load.values[t], 0..train_rows, parts.from..rows)).flatten();
     // The blend took as long as all that it is made of.
     let last = models.len() - 1;
     took[last] = Took { train_s: took.iter().map(|t| t.train_s).sum(), predict_s: took.iter().map(|t| t.predict_s).sum() };
     let bands = bands.swap_remove(chosen);
-    Walked { lane, bands, models, chosen, sums, took, made }
+    Walked { lane, bands, models, chosen, sums, took, made, split }
 }
 
 fn add(sum: &mut Sum, point: f64, edges: &super::bands::Edges, truth: f64) {

@@ -110,7 +110,7 @@ fn paint<DB: DrawingBackend>(root: &DrawingArea<DB, Shift>, plots: &Plots, kind:
     root.fill(&WHITE).map_err(say)?;
     let head = match kind {
         Kind::Fans => "forecast and truth, by horizon (the last forecasts of the test part)",
-        Kind::Calibration => "calibration: share of outcomes below each edge",
+        Kind::Calibration => "calibration",
         Kind::Errors => "mean absolute error of the chosen model by local hour; and of each model by horizon",
         Kind::Weights => "shares of the blend; what the ridge and the trees lean on",
     };

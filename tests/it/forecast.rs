@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use tramuntana::forecast::hierarchy::Whole;
-use tramuntana::forecast::jobs::{BusyGpus, JobBook, KnownJob};
+use tramuntana::forecast::jobs::{JobBook, JobPlan, KnownJob};
 use tramuntana::forecast::read::{self, Data, Source};
 use tramuntana::forecast::{
-    Calendar, Forecast, ForecastError, Forecaster, Known, Members, Outcome, Row, Series, Setup, Spec, Table, Tail, Training, WeatherSeries,
-    Window, backtest, own, shared, train,
+    Calendar, Forecast, ForecastError, Forecaster, Known, Members, Outcome, Plan, Row, SPLIT_RIDGE, Series, Setup, Spec, Table, Tail,
+    Training, WeatherSeries, Window, backtest, own, shared, train,
 };
 use tramuntana::time::{Span, Timestamp};
 
@@ -57,7 +57,7 @@ fn scratch(name: &str) -> PathBuf {
 
 fn learn(name: &str, targets: &[(String, Series)], weather: Option<&WeatherSeries>, seed: u64) -> Result<Forecaster, ForecastError> {
     // Two horizons and no trees: the tests of service behaviour need no more.
-    let members = Members(Members::all().into_iter().filter(|m| m != "trees").collect());
+    let members = Members(Members::all().into_iter().filter(|m| !m.starts_with("trees")).collect());
     train(&Training { members, horizons: &[Span::minutes(15), Span::hours(6)], ..Training::new(name, targets, weather, seed) })
 }
 
@@ -247,7 +247,7 @@ fn racks_add_up_to_their_loop_and_loops_to_the_site() {
             .collect();
     let whole = |name: &str, parts: &[&str]| Whole { name: name.into(), parts: parts.iter().map(|p| (*p).to_owned()).collect() };
     let wholes = [whole("site", &["loop-a", "r2"]), whole("loop-a", &["r0", "r1"])];
-    let members = Members(Members::all().into_iter().filter(|m| m != "trees").collect());
+    let members = Members(Members::all().into_iter().filter(|m| !m.starts_with("trees")).collect());
     let training =
         Training { wholes: &wholes, members, horizons: &[Span::hours(1), Span::hours(4)], ..Training::new("sums/1", &targets, None, 3) };
     let forecaster = train(&training).unwrap();
@@ -329,7 +329,8 @@ fn knowing_the_jobs_lowers_the_error_on_the_twin() {
     }
     let targets = vec![("rack_power".to_owned(), Series::new(start + STEP, STEP, values))];
     let book = JobBook { gpus, jobs };
-    let plan = BusyGpus { book: &book, class: JobClass::Training };
+    let told = JobPlan::all(&book, JobClass::Training, STEP);
+    let plans: Vec<(&str, &dyn Plan)> = told.iter().map(|(name, p)| (*name, p as &dyn Plan)).collect();
     let horizons = [Span::hours(1)];
     let mae = |training: Training| {
         let f = train(&training).unwrap();
@@ -337,12 +338,14 @@ fn knowing_the_jobs_lowers_the_error_on_the_twin() {
     };
     let base = Training { horizons: &horizons, ..Training::new("jobs/1", &targets, None, 5) };
     let without = mae(base.clone());
-    let with = mae(Training { plans: &[("training_gpus", &plan)], ..base });
+    let with = mae(Training { plans: &plans, ..base });
     println!(
         "1 h ahead on the twin of bsc-hq, {days} days: MAE {without:.1} kW without the jobs, {with:.1} kW with them ({:+.1} %)",
         100.0 * (with / without - 1.0)
     );
-    assert!(with < 0.75 * without, "{with} against {without}");
+    // What no forecast can know is what is submitted later and starts at once: with all jobs submitted by then known to the second,
+    // the error would still be 60 % of that without.
+    assert!(with < 0.7 * without, "{with} against {without}");
 }
 
 fn real(file: &str, source: &Source) -> Option<Data> {
@@ -431,8 +434,9 @@ fn ramps_of_a_real_machine_stay_below_the_tail() {
         tail.walk(&data.load);
         let share = tail.misses as f64 / tail.outcomes as f64;
         println!("Frontier, within {within}: {:.2} % of {} rises beyond p99", 100.0 * share, tail.outcomes);
-        // One ramp is twenty and more overlapping rises, so misses come in runs: 1 % is aimed at, 4 % to 5 % is what this trace gets.
-        assert!(share < 0.06, "{within}: {share}");
+        // One ramp is twenty and more overlapping rises, and in half a day even the steepest rise so far is passed by 2 % (5 min)
+        // and 4.5 % (15 min) of those that follow.
+        assert!(share < 0.05, "{within}: {share}");
     }
 }
 
@@ -483,7 +487,9 @@ fn the_backtest_command_writes_what_it_promises() {
     for horizon in ["15min", "1h"] {
         let of: Vec<_> = rows.iter().filter(|r| r["horizon"] == horizon).collect();
         assert_eq!(of.iter().filter(|r| r["chosen"] == true).count(), 1);
-        assert!(of.iter().any(|r| r["model"] == "persistence") && of.iter().any(|r| r["model"] == "blend"));
+        for model in ["persistence", "trees-on-ridge", "blend", SPLIT_RIDGE] {
+            assert!(of.iter().any(|r| r["model"] == model), "{model}");
+        }
         let mut keys: Vec<&str> = of[0].keys().map(String::as_str).collect();
         keys.sort_unstable();
         assert_eq!(keys, fields);
