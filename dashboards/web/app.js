@@ -24,6 +24,7 @@ function svg(tag, attributes, text) {
   if (text != null) node.textContent = text;
   return node;
 }
+const capital = (s) => s.charAt(0).toUpperCase() + s.slice(1);
 const known = (v) => typeof v === "number" && Number.isFinite(v);
 function num(v, digits) {
   if (!known(v)) return "–";
@@ -199,7 +200,7 @@ function siteCharts(s) {
 function siteAlarms(s) {
   const worst = { critical: 0, warning: 1, notice: 2 };
   return s.alarms.length ? el("ul", { class: "alarms", "aria-label": "Alarms" }, [...s.alarms].sort((a, b) => worst[a.severity] - worst[b.severity]).map((a) =>
-    el("li", { class: a.severity }, el("strong", {}, `${a.severity[0].toUpperCase()}${a.severity.slice(1)}: ${a.text}`), ` Since ${clock(a.since)}. ${a.action}`))) : null;
+    el("li", { class: a.severity }, el("strong", {}, `${capital(a.severity)}: ${a.text}.`), `${known(a.since) ? ` Since ${clock(a.since)}.` : ""} ${capital(a.action)}.`))) : null;
 }
 
 // ---- drawing -----------------------------------------------------------------------------------------------------

@@ -23,8 +23,8 @@ pub enum Severity {
 pub struct Alarm {
     pub id: String,
     pub severity: Severity,
-    /// Since when, epoch ms.
-    pub since: i64,
+    /// Since when, epoch ms; null where nothing tells when it began.
+    pub since: Option<i64>,
     pub text: String,
     /// What an operator can do.
     pub action: String,

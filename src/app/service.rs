@@ -21,7 +21,7 @@ use crate::site::Classes;
 use crate::store::{Embedded, Expired, Store, StoreError};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -194,6 +194,7 @@ impl Service {
                 readings_synced: AtomicU64::new(0),
                 sync_after: if options.lock_step { SYNC_LOCK_STEP } else { SYNC_AFTER },
                 clock_moved: AtomicI64::new(0),
+                over: AtomicBool::new(false),
                 queued: AtomicU64::new(0),
                 batch: AtomicU64::new(0),
                 store_trouble: Mutex::new(String::new()),

@@ -23,7 +23,7 @@ use crate::site::{ClockSource, SiteFile};
 use crate::store::{Appended, Store, StoreError};
 use crate::time::{Span, Timestamp};
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -69,6 +69,8 @@ pub struct SiteShared {
     pub batch: AtomicU64,
     /// Host time when the site's clock last moved.
     pub clock_moved: AtomicI64,
+    /// The plant was simulated and its days are over: silence is no fault.
+    pub over: AtomicBool,
     /// Why the store refuses, empty when it does not.
     pub store_trouble: Mutex<String>,
     /// A fit that took longer than the site's task waits for it.
@@ -238,7 +240,7 @@ fn heartbeat(shared: &SiteShared) {
 /// Steps the mode on the host's clock while the site's own stands still.
 fn watch(shared: &SiteShared) {
     let moved = shared.clock_moved.load(Ordering::Relaxed);
-    if shared.site.bus.clock != ClockSource::Bms || moved == 0 {
+    if shared.site.bus.clock != ClockSource::Bms || moved == 0 || shared.over.load(Ordering::Relaxed) {
         return;
     }
     let now = host_now();

@@ -9,6 +9,7 @@ use crate::api::model::{Alarm, Link, MirrorHealth, Severity, SiteStatus};
 use crate::control::{self, Mode};
 use crate::ingest::mqtt::LinkState;
 use crate::time::Timestamp;
+use std::sync::atomic::Ordering;
 
 /// A site whose clock has stood still this long, on the host's clock, is said to be silent, s.
 const SILENT_S: f64 = 60.0;
@@ -72,7 +73,7 @@ pub(super) fn mirror(m: &Mirror) -> MirrorHealth {
 pub(super) fn alarms(s: &SiteShared, core: &Core, status: &SiteStatus) -> Vec<Alarm> {
     let mut alarms = Vec::new();
     let mut add = |id: &str, severity, since: Option<i64>, text: String, action: &str| {
-        alarms.push(Alarm { id: id.into(), severity, since: since.unwrap_or(0), text, action: action.into() });
+        alarms.push(Alarm { id: id.into(), severity, since, text, action: action.into() });
     };
     if status.link.state == "down" {
         add(
@@ -93,7 +94,18 @@ pub(super) fn alarms(s: &SiteShared, core: &Core, status: &SiteStatus) -> Vec<Al
             "free space in the data directory; nothing is acknowledged until then, the broker keeps it",
         );
     }
-    if status.link.state == "up" && status.clock_age_s.is_some_and(|a| a > SILENT_S) && s.site.bus.clock == crate::site::ClockSource::Bms {
+    if s.over.load(Ordering::Relaxed) {
+        add(
+            "over",
+            Severity::Notice,
+            None,
+            "the simulated days are over; this is their last state".into(),
+            "start the demo again, or serve a plant",
+        );
+    } else if status.link.state == "up"
+        && status.clock_age_s.is_some_and(|a| a > SILENT_S)
+        && s.site.bus.clock == crate::site::ClockSource::Bms
+    {
         add(
             "silent",
             Severity::Warning,

@@ -62,7 +62,7 @@ impl Fake {
                 vec![Alarm {
                     id: "stale".into(),
                     severity: Severity::Warning,
-                    since: NOW - 1_500_000,
+                    since: Some(NOW - 1_500_000),
                     text: "rear-door supply sensor 4 is frozen".into(),
                     action: "It is aged to its worst case; have the sensor looked at.".into(),
                 }]
