@@ -49,6 +49,8 @@ pub const RECONNECTS: &str = "tramuntana_reconnects";
 pub const TICKS: &str = "tramuntana_ticks";
 /// Forecasts that fell back to a naive model, labelled `site/target`.
 pub const FORECAST_FALLBACKS: &str = "tramuntana_forecast_fallbacks";
+/// Requests to the API that were not let in, labelled by reason.
+pub const ACCESS_REFUSED: &str = "tramuntana_access_refused";
 /// Placement hints served.
 pub const HINTS: &str = "tramuntana_hints_served";
 

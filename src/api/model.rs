@@ -235,10 +235,31 @@ pub struct Recommendation {
     pub approved_by: Option<String>,
 }
 
-/// Who acts and why: kept in the audit trail.
+/// One act of an operator, as it is filed: a link of a chain.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AuditEntry {
+    /// Number in the site's chain, from 1.
+    pub seq: u64,
+    /// On this host's clock, epoch ms.
+    pub host_at: i64,
+    /// On the site's clock, epoch ms.
+    pub at: i64,
+    pub site: String,
+    pub who: String,
+    #[serde(default)]
+    pub why: String,
+    /// What was ordered.
+    pub act: serde_json::Value,
+    /// BLAKE3 of the entry before (64 hex digits; zeros before the first), and of this one with it.
+    pub prev: String,
+    pub hash: String,
+}
+
+/// Who acts and why: kept in the audit trail. `who` may be absent where a token names the caller.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Act {
+    #[serde(default)]
     pub who: String,
     #[serde(default)]
     pub why: String,
@@ -251,6 +272,7 @@ pub struct ModeAct {
     /// `shadow`, `advise` or `auto`; or `leave`: hand back to the operators' setpoints at once and stay in `shadow`.
     /// The other modes are entered by the controller alone.
     pub mode: String,
+    #[serde(default)]
     pub who: String,
     #[serde(default)]
     pub why: String,
@@ -262,6 +284,7 @@ pub struct ModeAct {
 pub struct HoldAct {
     /// True holds until released; false releases.
     pub hold: bool,
+    #[serde(default)]
     pub who: String,
     #[serde(default)]
     pub why: String,
@@ -274,6 +297,7 @@ pub struct PinAct {
     pub actuator: String,
     /// Value in the actuator's unit; null releases the pin.
     pub value: Option<f64>,
+    #[serde(default)]
     pub who: String,
     #[serde(default)]
     pub why: String,

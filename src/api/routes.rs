@@ -217,6 +217,18 @@ pub(super) async fn ledger(State(backend): State<Shared>, Path(id): Path<String>
     blocking(|| backend.ledger(&site.id, Timestamp(from as i64), Timestamp(to as i64), limit)).map(Json)
 }
 
+/// What operators did: who, when, why; each entry carries the hash of the one before it.
+#[utoipa::path(get, path = "/api/v1/audit",
+    params(("site" = Option<String>, Query), ("limit" = Option<usize>, Query, description = "1–10,000; 100 where absent")),
+    responses((status = 200, body = Vec<AuditEntry>), (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn audit(State(backend): State<Shared>, uri: Uri) -> Result<Json<Vec<AuditEntry>>, Fault> {
+    let params = Params::read(&uri, &["site", "limit"])?;
+    let site = params.text("site").map(|id| find_site(&backend, id)).transpose()?.map(|s| s.id);
+    let limit = params.count("limit", 100, 1, 10_000)?;
+    blocking(|| backend.audit(site.as_deref(), limit)).map(Json)
+}
+
 /// The energy account.
 #[utoipa::path(get, path = "/api/v1/kpis", responses((status = 200, body = Vec<Kpi>)))]
 pub(super) async fn kpis(State(backend): State<Shared>) -> Json<Vec<Kpi>> {

@@ -1,5 +1,6 @@
 //! What answers the API: snapshots of the sites' state, history from the store, operators' acts to the controllers.
 
+use super::audit::{ActOf, Audit};
 use super::influx::Influx;
 use super::journal::{Energy, Row};
 use super::site_task::{Core, SiteShared, host_now};
@@ -27,6 +28,7 @@ pub struct ServiceBackend {
     influx: Influx,
     tally: Arc<Tally>,
     changes: watch::Sender<u64>,
+    audit: Audit,
     demo: Mutex<Option<DemoView>>,
 }
 
@@ -48,7 +50,7 @@ impl ServiceBackend {
         tally: Arc<Tally>,
         changes: watch::Sender<u64>,
     ) -> ServiceBackend {
-        ServiceBackend { sites, store, influx, tally, changes, demo: Mutex::new(None) }
+        ServiceBackend { sites, audit: Audit::new(Arc::clone(&store)), store, influx, tally, changes, demo: Mutex::new(None) }
     }
 
     /// Steps before the embedded store's first, from InfluxDB 2 where it is the history.
@@ -136,6 +138,14 @@ impl ServiceBackend {
         status
     }
 
+    /// Files an act. One that cannot be filed has happened all the same: it stands in the log.
+    fn file(&self, act: ActOf) {
+        let text = format!("{} at {}: {} ({})", act.who, act.site, act.act, act.why);
+        if let Err(e) = self.audit.file(act, host_now()) {
+            tracing::error!("not in the audit trail, {text}: {e}");
+        }
+    }
+
     fn order(&self, site: &str, order: Order, who: &str, why: &str, text: String) -> Result<Done, Fault> {
         let s = self.find(site)?;
         if who.trim().is_empty() {
@@ -147,9 +157,8 @@ impl ServiceBackend {
             .controller
             .order(order.clone(), who, why, at, &s.tally)
             .map_err(|e| Fault::invalid("order", e.to_string(), "see /api/v1/sites for actuators and bounds"))?;
-        let record = serde_json::json!({"at": at, "site": site, "order": order, "who": who, "why": why});
-        let _ = s.store.put_record("audit", site, at, &format!("{}-{who}", at.0), record.to_string().as_bytes());
         drop(core);
+        self.file(ActOf { site, at, who, why, act: serde_json::json!(order) });
         tracing::info!(site, "{who}: {text}{}", if why.is_empty() { String::new() } else { format!(" ({why})") });
         s.changed();
         Ok(Done { text })
@@ -414,9 +423,8 @@ impl Backend for ServiceBackend {
                 .controller
                 .approve(id, &act.who, &act.why, at)
                 .map_err(|e| Fault::conflict(e.to_string(), "GET /api/v1/recommendations shows the newest"))?;
-            let record = serde_json::json!({"at": at, "site": s.id(), "approve": id, "who": act.who, "why": act.why});
-            let _ = s.store.put_record("audit", s.id(), at, &format!("{}-approve", at.0), record.to_string().as_bytes());
             drop(core);
+            self.file(ActOf { site: s.id(), at, who: &act.who, why: &act.why, act: serde_json::json!({ "approve": id }) });
             tracing::info!(site = s.id(), "{} approved {id}", act.who);
             s.changed();
             return Ok(Done { text: "approved: the setpoint requests go out with the next control tick".into() });
@@ -577,6 +585,18 @@ impl Backend for ServiceBackend {
         out.sort_by_key(|r| std::cmp::Reverse(r.at));
         out.truncate(limit);
         out
+    }
+
+    fn audit(&self, site: Option<&str>, limit: usize) -> Result<Vec<AuditEntry>, Fault> {
+        let ids = self.sites.iter().map(|s| s.id()).filter(|id| site.is_none_or(|s| s == *id));
+        let mut all = Vec::new();
+        for id in ids {
+            let newest = self.audit.newest(id, limit);
+            all.extend(newest.map_err(|e| Fault::unavailable(e.to_string(), "look at the service's log"))?);
+        }
+        all.sort_by_key(|e| std::cmp::Reverse((e.host_at, e.seq)));
+        all.truncate(limit);
+        Ok(all)
     }
 
     fn demo(&self) -> Option<serde_json::Value> {

@@ -3,6 +3,8 @@
 //! Invariants: unknown keys are refused with their line; paths are relative to the file; a password never stands in the
 //! file itself, only the name of the environment variable or of the file that holds it.
 
+use super::access::AccessSettings;
+use super::door::HttpsSettings;
 use super::influx::InfluxSettings;
 use crate::ingest::mqtt::{BrokerAddress, MqttVersion};
 use crate::site::{SiteFile, SiteFileError};
@@ -178,6 +180,10 @@ struct Raw {
     #[serde(default)]
     forecast: ForecastSettings,
     influx: Option<InfluxSettings>,
+    #[serde(default)]
+    access: AccessSettings,
+    #[serde(default)]
+    https: HttpsSettings,
 }
 
 fn default_data_dir() -> PathBuf {
@@ -208,6 +214,9 @@ pub struct Config {
     pub forecast: ForecastSettings,
     /// InfluxDB 2 as a mirror, a history or both.
     pub influx: Option<InfluxSettings>,
+    /// Who may use page and API.
+    pub access: AccessSettings,
+    pub https: HttpsSettings,
 }
 
 /// What the command line may override.
@@ -253,6 +262,8 @@ impl Config {
             store: raw.store,
             forecast: raw.forecast,
             influx: raw.influx,
+            access: raw.access,
+            https: raw.https,
         };
         config.check(raw.format).map_err(|(what, why)| ConfigError::Meaning { path: path.clone(), what, why })?;
         Ok(config)
@@ -278,6 +289,8 @@ impl Config {
         if let Some(influx) = &self.influx {
             influx.check()?;
         }
+        self.access.check().map_err(|why| ("access".into(), why))?;
+        self.https.check().map_err(|why| ("https".into(), why))?;
         self.listen_addr().map(|_| ()).map_err(|why| ("listen".into(), why))
     }
 

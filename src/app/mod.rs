@@ -5,6 +5,8 @@
 //! Invariants: the only clock, seeds and spawned tasks of the program are here; every task ends on shutdown; an error
 //! that reaches the user names the thing and the way out.
 
+pub mod access;
+pub mod audit;
 pub mod backend;
 pub mod backtest;
 pub mod bms;
@@ -14,6 +16,7 @@ pub mod check;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod door;
 pub mod evaluate;
 pub mod history;
 pub mod identify;

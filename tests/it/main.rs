@@ -1,5 +1,6 @@
 //! The one integration test binary; each room has its file.
 
+mod access;
 mod api;
 mod asyncapi;
 mod common;
