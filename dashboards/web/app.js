@@ -200,7 +200,8 @@ function siteCharts(s) {
 function siteAlarms(s) {
   const worst = { critical: 0, warning: 1, notice: 2 };
   return s.alarms.length ? el("ul", { class: "alarms", "aria-label": "Alarms" }, [...s.alarms].sort((a, b) => worst[a.severity] - worst[b.severity]).map((a) =>
-    el("li", { class: a.severity }, el("strong", {}, `${capital(a.severity)}: ${a.text}.`), `${known(a.since) ? ` Since ${clock(a.since)}.` : ""} ${capital(a.action)}.`))) : null;
+    el("li", { class: a.severity }, el("strong", {}, `${capital(a.severity)}: ${a.text}.`), `${known(a.since) ? ` Since ${clock(a.since)}. ` : " "}${capital(a.action).replace(/\.$/, "")}. ${a.acknowledged_by ? `Seen by ${a.acknowledged_by}.` : ""} `,
+      a.acknowledged_by ? null : el("button", { type: "button", class: "link", "data-key": s.id + a.id, onclick: () => ask("Acknowledge", `${s.name}: ${a.text}.`, `/sites/${s.id}/alarms/${encodeURIComponent(a.id)}/acknowledge`, {}) }, "Acknowledge")))) : null;
 }
 
 // ---- drawing -----------------------------------------------------------------------------------------------------

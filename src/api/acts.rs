@@ -114,3 +114,20 @@ pub(super) async fn pin(
     act.who = signed(caller, &act.who, &act.why)?;
     Ok(Json(blocking(|| backend.pin(&site.id, &act))?))
 }
+
+/// Says that somebody has seen an alarm: it is not told again until it clears or becomes worse.
+#[utoipa::path(post, path = "/api/v1/sites/{id}/alarms/{alarm}/acknowledge", params(("id" = String, Path), ("alarm" = String, Path)),
+    request_body = Act,
+    responses((status = 200, body = Done), (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn acknowledge(
+    State(backend): State<Shared>,
+    Path((id, alarm)): Path<(String, String)>,
+    caller: Who,
+    act: Body<Act>,
+) -> Result<Json<Done>, Problem> {
+    let mut act = body(act)?;
+    let site = find_site(&backend, &id)?;
+    act.who = signed(caller, &act.who, &act.why)?;
+    Ok(Json(blocking(|| backend.acknowledge(&site.id, &alarm, &act))?))
+}

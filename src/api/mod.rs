@@ -78,6 +78,16 @@ pub trait Backend: Send + Sync + 'static {
         let _ = (from, to, limit);
         Ok(Ledger { site: site.to_owned(), ..Ledger::default() })
     }
+    /// An operator has seen an alarm.
+    fn acknowledge(&self, site: &str, alarm: &str, act: &Act) -> Result<Done, Fault> {
+        let _ = (site, act);
+        Err(Fault::unknown("alarm", format!("no alarm {alarm:?} is up"), "GET /api/v1/sites lists them"))
+    }
+    /// What happened to alarms of a site with `from <= host_at < to`, newest first, at most `limit`. May block.
+    fn alarms(&self, site: &str, from: Timestamp, to: Timestamp, limit: usize) -> Result<Vec<AlarmEvent>, Fault> {
+        let _ = (site, from, to, limit);
+        Ok(Vec::new())
+    }
     /// The newest acts of operators, newest first, at most `limit`; all sites where none is named. May block.
     fn audit(&self, site: Option<&str>, limit: usize) -> Result<Vec<AuditEntry>, Fault> {
         let _ = (site, limit);
@@ -126,6 +136,8 @@ pub fn guarded(backend: Arc<dyn Backend>, gate: Arc<dyn access::Gatekeeper>) -> 
         .route("/api/v1/refusals", get(routes::refusals))
         .route("/api/v1/demo", get(routes::demo))
         .route("/api/v1/session", get(access::session).post(access::login))
+        .route("/api/v1/sites/{id}/alarms", get(routes::alarms))
+        .route("/api/v1/sites/{id}/alarms/{alarm}/acknowledge", post(acts::acknowledge))
         .route("/api/v1/audit", get(routes::audit))
         .route("/api/v1/events", get(events::events))
         .route("/api/v1/openapi.json", get(openapi::serve))

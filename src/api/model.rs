@@ -28,6 +28,20 @@ pub struct Alarm {
     pub text: String,
     /// What an operator can do.
     pub action: String,
+    /// Who has seen it.
+    #[serde(default)]
+    pub acknowledged_by: Option<String>,
+}
+
+/// An alarm that was raised, cleared or acknowledged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AlarmEvent {
+    pub site: String,
+    /// On this host's clock, epoch ms.
+    pub host_at: i64,
+    /// `raised`, `cleared` or `acknowledged`.
+    pub state: String,
+    pub alarm: Alarm,
 }
 
 /// State of a site's connection to its broker.

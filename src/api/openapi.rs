@@ -23,6 +23,8 @@ use utoipa::OpenApi;
         routes::kpis,
         routes::ledger,
         routes::audit,
+        routes::alarms,
+        acts::acknowledge,
         access::session,
         access::login,
         routes::health,

@@ -1,10 +1,11 @@
 //! What answers the API: snapshots of the sites' state, history from the store, operators' acts to the controllers.
 
+use super::alarms;
 use super::audit::{ActOf, Audit};
 use super::influx::Influx;
 use super::journal::{Energy, Row};
 use super::site_task::{Core, SiteShared, host_now};
-use super::views::{self, alarms, at, band, baseline_of_day, known, line, link, unit_of, why_text};
+use super::views::{self, at, band, baseline_of_day, known, line, link, unit_of, why_text};
 use crate::api::chart::{ActuatorChart, LimitChart, LoopChart, Overview};
 use crate::api::model::*;
 use crate::api::{Backend, Fault, SERIES_ROWS_MAX, SeriesQuery};
@@ -82,7 +83,8 @@ impl ServiceBackend {
             .ok_or_else(|| Fault::unknown("site", format!("no site {site:?}"), format!("the sites are: {}", have())))
     }
 
-    fn status(&self, s: &SiteShared) -> SiteStatus {
+    pub(super) fn status(&self, s: &SiteShared) -> SiteStatus {
+        let up = s.book().up();
         let core = s.core();
         let brain = &core.brain;
         let clock = core.ingest.clock();
@@ -97,7 +99,7 @@ impl ServiceBackend {
         let baseline_kw = demo.as_ref().and_then(|d| at(d.baseline_cooling_kw.get(s.id())?, clock?));
         let (mode, mode_why) = (brain.controller.mode().name().to_owned(), why_text(brain.controller.mode()));
         let clock_age_s = (moved > 0).then(|| (host.0 - moved) as f64 / 1e3);
-        let mut status = SiteStatus {
+        SiteStatus {
             id: s.id().to_owned(),
             name: s.site.site.name.clone(),
             label: s.site.site.label.clone(),
@@ -132,10 +134,8 @@ impl ServiceBackend {
                 String::new()
             },
             recommendation: brain.recommendations.back().map(|r| r.id.clone()),
-            alarms: Vec::new(),
-        };
-        status.alarms = alarms(s, &core, &status);
-        status
+            alarms: up,
+        }
     }
 
     /// Files an act. One that cannot be filed has happened all the same: it stands in the log.
@@ -585,6 +585,25 @@ impl Backend for ServiceBackend {
         out.sort_by_key(|r| std::cmp::Reverse(r.at));
         out.truncate(limit);
         out
+    }
+
+    fn acknowledge(&self, site: &str, alarm: &str, act: &Act) -> Result<Done, Fault> {
+        let s = self.find(site)?;
+        let seen = s.book().acknowledge(alarm, &act.who);
+        let seen =
+            seen.ok_or_else(|| Fault::unknown("alarm", format!("no alarm {alarm:?} is up at {site}"), "GET /api/v1/sites lists them"))?;
+        let at = s.core().ingest.clock().unwrap_or_else(host_now);
+        self.file(ActOf { site, at, who: &act.who, why: &act.why, act: serde_json::json!({ "acknowledge": alarm }) });
+        alarms::file(s, "acknowledged", seen);
+        s.changed();
+        Ok(Done { text: format!("{alarm} is acknowledged; it is told again when it clears or becomes worse") })
+    }
+
+    fn alarms(&self, site: &str, from: Timestamp, to: Timestamp, limit: usize) -> Result<Vec<AlarmEvent>, Fault> {
+        let s = self.find(site)?;
+        let records = s.store.records("alarm", site, from, to, limit);
+        let records = records.map_err(|e| Fault::unavailable(e.to_string(), "look at the service's log"))?;
+        Ok(records.iter().rev().filter_map(|r| serde_json::from_slice(&r.json).ok()).collect())
     }
 
     fn audit(&self, site: Option<&str>, limit: usize) -> Result<Vec<AuditEntry>, Fault> {

@@ -4,6 +4,7 @@
 //! file itself, only the name of the environment variable or of the file that holds it.
 
 use super::access::AccessSettings;
+use super::alarms::NotifySettings;
 use super::door::HttpsSettings;
 use super::influx::InfluxSettings;
 use crate::ingest::mqtt::{BrokerAddress, MqttVersion};
@@ -184,6 +185,8 @@ struct Raw {
     access: AccessSettings,
     #[serde(default)]
     https: HttpsSettings,
+    #[serde(default)]
+    notify: NotifySettings,
 }
 
 fn default_data_dir() -> PathBuf {
@@ -217,6 +220,8 @@ pub struct Config {
     /// Who may use page and API.
     pub access: AccessSettings,
     pub https: HttpsSettings,
+    /// Who is told of alarms.
+    pub notify: NotifySettings,
 }
 
 /// What the command line may override.
@@ -264,6 +269,7 @@ impl Config {
             influx: raw.influx,
             access: raw.access,
             https: raw.https,
+            notify: raw.notify,
         };
         config.check(raw.format).map_err(|(what, why)| ConfigError::Meaning { path: path.clone(), what, why })?;
         Ok(config)
@@ -290,6 +296,7 @@ impl Config {
             influx.check()?;
         }
         self.access.check().map_err(|why| ("access".into(), why))?;
+        self.notify.check().map_err(|why| ("notify".into(), why))?;
         self.https.check().map_err(|why| ("https".into(), why))?;
         self.listen_addr().map(|_| ()).map_err(|why| ("listen".into(), why))
     }

@@ -6,6 +6,7 @@
 //! that reaches the user names the thing and the way out.
 
 pub mod access;
+mod alarms;
 pub mod audit;
 pub mod backend;
 pub mod backtest;

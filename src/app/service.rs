@@ -5,6 +5,7 @@
 //! in use, a data directory that is held by another, or a site file that does not check.
 
 use super::access::Keyring;
+use super::alarms;
 use super::backend::ServiceBackend;
 use super::brain::Brain;
 use super::cli::ServeArgs;
@@ -200,6 +201,7 @@ impl Service {
                 over: AtomicBool::new(false),
                 queued: AtomicU64::new(0),
                 batch: AtomicU64::new(0),
+                alarms: Mutex::default(),
                 store_trouble: Mutex::new(String::new()),
                 pending_fit: Mutex::new(None),
             });
@@ -211,6 +213,13 @@ impl Service {
         tasks.push(tokio::spawn(keep_days(sites.clone(), Arc::clone(&store), config.store.clone(), stopped.clone())));
         let gate_tally = Arc::clone(&tally);
         let backend = Arc::new(ServiceBackend::new(sites.clone(), Arc::clone(&store), influx.clone(), tally, changes));
+        tasks.push(tokio::spawn(alarms::run(
+            Arc::clone(&backend),
+            sites.clone(),
+            config.data_dir.clone(),
+            config.notify.clone(),
+            stopped.clone(),
+        )));
         let addr = listener.local_addr().map_err(|e| e.to_string())?;
         let gate = Keyring::open(&config.data_dir, config.access.clone(), Arc::clone(&gate_tally));
         let router = crate::api::guarded(backend.clone(), Arc::new(gate));

@@ -1,6 +1,7 @@
 //! The one integration test binary; each room has its file.
 
 mod access;
+mod alarms;
 mod api;
 mod asyncapi;
 mod common;
