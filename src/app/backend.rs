@@ -2,6 +2,7 @@
 
 use super::alarms;
 use super::audit::{ActOf, Audit};
+use super::gauges::Gauges;
 use super::influx::Influx;
 use super::journal::{Energy, Row};
 use super::site_task::{Core, SiteShared, host_now};
@@ -627,56 +628,16 @@ impl Backend for ServiceBackend {
     }
 
     fn gauges(&self) -> Vec<Gauge> {
-        let mut out = Vec::new();
-        let mut add = |name, help, labels: Vec<(&'static str, String)>, value| out.push(Gauge { name, help, labels, value });
+        let mut out = Gauges::default();
         for s in &self.sites {
-            let site = || vec![("site", s.id().to_owned())];
-            add("tramuntana_link_up", "1 while the site's broker is connected.", site(), f64::from(u8::from(s.broker_up())));
-            let core = s.core();
-            add("tramuntana_points", "Points known from metadata.", site(), core.ingest.catalogue().len() as f64);
-            add("tramuntana_early_values", "Values that wait for their metadata.", site(), core.ingest.waiting() as f64);
-            if let Some(c) = core.ingest.clock() {
-                add("tramuntana_site_clock_seconds", "The site's clock, seconds since the epoch.", site(), c.0 as f64 / 1e3);
-            }
-            let load = |n: &std::sync::atomic::AtomicU64| n.load(std::sync::atomic::Ordering::Relaxed) as f64;
-            add("tramuntana_deliveries_waiting", "Batches that wait for the site's task, at most 2.", site(), load(&s.queued));
-            add("tramuntana_delivery_messages", "Messages of the batch taken last, at most 4096.", site(), load(&s.batch));
-            add(
-                "tramuntana_outbox_bytes",
-                "Bytes that wait for the broker to read, at most 4 MiB.",
-                site(),
-                s.publisher.waiting_bytes() as f64,
-            );
-            add("tramuntana_store_refusing", "1 while the store takes nothing.", site(), f64::from(u8::from(!s.trouble().is_empty())));
-            let mut labels = site();
-            labels.push(("mode", core.brain.controller.mode().name().to_owned()));
-            add("tramuntana_mode", "1 for the mode that the site is in.", labels, 1.0);
+            out.service(s);
+            out.plant(s, &self.status(s));
         }
         if let Some(m) = &self.influx.mirror {
-            let state = m.state();
-            add("tramuntana_influx_up", "1 while InfluxDB 2 takes readings.", Vec::new(), f64::from(u8::from(state.state == "up")));
-            add("tramuntana_influx_waiting_bytes", "Bytes that wait for InfluxDB 2 on disk.", Vec::new(), m.waiting_bytes() as f64);
-            for (site, at) in &state.newest {
-                let labels = vec![("site", site.clone())];
-                add(
-                    "tramuntana_influx_newest_seconds",
-                    "Newest site time that InfluxDB 2 has, seconds since the epoch.",
-                    labels,
-                    at.0 as f64 / 1e3,
-                );
-            }
+            out.mirror(m);
         }
-        let stats = self.store.stats();
-        add("tramuntana_store_hot_bytes", "Bytes of hot rows, records and log on disk.", Vec::new(), stats.hot_bytes as f64);
-        add(
-            "tramuntana_store_head_rows",
-            "Readings in memory until their next flush, at most 1,048,576 and a batch.",
-            Vec::new(),
-            stats.head_rows as f64,
-        );
-        add("tramuntana_store_free_bytes", "Bytes that the store's file system has left.", Vec::new(), stats.free_bytes as f64);
-        add("tramuntana_store_sealed_bytes", "Bytes of sealed days on disk.", Vec::new(), stats.sealed_bytes as f64);
-        out
+        out.store(&self.store.stats());
+        out.done()
     }
 
     fn changes(&self) -> watch::Receiver<u64> {

@@ -19,6 +19,7 @@ pub mod config;
 pub mod demo;
 pub mod door;
 pub mod evaluate;
+mod gauges;
 pub mod history;
 pub mod identify;
 pub mod influx;
