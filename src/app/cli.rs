@@ -26,7 +26,7 @@ enum Command {
     Store(StoreArgs),
     /// Learn a site's plant from the store: fit, intervals, what is not identified; --sim makes the shipped models anew
     Identify(IdentifyArgs),
-    /// Compare this service with a plant's own policies, in closed loop on an outside plant
+    /// Compare this service with other ways to run a plant, in closed loop, or break things (--campaign)
     Evaluate(EvaluateArgs),
     /// Train the load forecast models of sites, from the store or from simulated days, and write them under models/
     Train(TrainArgs),
@@ -243,9 +243,13 @@ pub struct IdentifyArgs {
 /// Arguments of `evaluate`.
 #[derive(Clone, Debug, Args)]
 pub struct EvaluateArgs {
-    /// The plant's command; --seed and --json are added to it, and an arm's arguments or --host and --port of a broker
+    /// The plant's command; --seed and --json are added to it, and an arm's arguments or --host and --port of a broker. Without
+    /// it the shipped simulated plants are run, in process
     #[arg(long, value_name = "CMD")]
-    pub plant: String,
+    pub plant: Option<String>,
+    /// Break things instead: this many seeded faults, each with and without us, and whether a limit was broken by our action
+    #[arg(long, value_name = "N")]
+    pub campaign: Option<usize>,
     /// The configuration with the plant's site; a bare name is also looked for in sensors/
     #[arg(long, value_name = "FILE", default_value = "sensors/liquid-hall/tramuntana.toml")]
     pub config: PathBuf,

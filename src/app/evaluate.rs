@@ -7,6 +7,7 @@
 //! which the plant was late, or which it calls void, is said to be so.
 
 use super::broker::EmbeddedBroker;
+use super::campaign;
 use super::cli::EvaluateArgs;
 use super::config::{Config, Overrides};
 use super::service::{Service, StartOptions, listen, runtime};
@@ -40,6 +41,38 @@ impl Run {
 }
 
 pub fn run(args: &EvaluateArgs) -> Result<(), String> {
+    match (&args.plant, args.campaign) {
+        (None, Some(n)) => faults(args, n),
+        (Some(command), None) => outside(args, command),
+        (Some(_), Some(_)) => Err("--campaign with --plant: not yet".into()),
+        (None, None) => Err("give --plant".into()),
+    }
+}
+
+/// A fault campaign on the simulated plants.
+fn faults(args: &EvaluateArgs, n: usize) -> Result<(), String> {
+    let bar = indicatif::ProgressBar::new(n as u64);
+    let outcomes = campaign::run(n, args.seed, &|_| bar.inc(1))?;
+    bar.finish_and_clear();
+    print!("{}", campaign::text(&outcomes));
+    if let Some(path) = &args.json {
+        write_json(path, &serde_json::to_value(&outcomes).map_err(|e| e.to_string())?)?;
+    }
+    let (broken, ticks, kicked) = campaign::worst(&outcomes);
+    println!(
+        "{} runs: limits broken by us in {broken}; longest hand-back {ticks:.1} ticks; requests while kicked out {kicked}",
+        outcomes.len()
+    );
+    if broken > 0 || ticks > 2.0 || kicked > 0 { Err("the campaign found what must not be".into()) } else { Ok(()) }
+}
+
+fn write_json(path: &Path, value: &Value) -> Result<(), String> {
+    let text = serde_json::to_string_pretty(value).map_err(|e| e.to_string())?;
+    std::fs::write(path, text + "\n").map_err(|e| format!("{}: {e}; give another with --json", path.display()))
+}
+
+/// The plant's own policies and this service, on the plant's command.
+fn outside(args: &EvaluateArgs, plant_command: &str) -> Result<(), String> {
     let arms: Vec<(String, Vec<String>)> = (args.arms.iter())
         .map(|a| {
             let (name, rest) = a
@@ -48,7 +81,7 @@ pub fn run(args: &EvaluateArgs) -> Result<(), String> {
             Ok((name.trim().to_owned(), rest.split_whitespace().map(str::to_owned).collect()))
         })
         .collect::<Result<_, String>>()?;
-    let plant: Vec<String> = args.plant.split_whitespace().map(str::to_owned).collect();
+    let plant: Vec<String> = plant_command.split_whitespace().map(str::to_owned).collect();
     if plant.is_empty() {
         return Err("--plant: give the command that runs the plant, such as \"python3 ../shared/plants/liquid_hall.py --days 14\"".into());
     }
@@ -79,8 +112,7 @@ pub fn run(args: &EvaluateArgs) -> Result<(), String> {
     if let Some(path) = &args.json {
         let runs: Vec<Value> = runs.iter().map(|r| json!({"seed": r.seed, "arm": r.arm, "result": r.result})).collect();
         let pairs: Vec<&Value> = pairs.iter().map(|p| &p.0).collect();
-        let text = serde_json::to_string_pretty(&json!({"plant": args.plant, "runs": runs, "paired": pairs})).map_err(|e| e.to_string())?;
-        std::fs::write(path, text + "\n").map_err(|e| format!("{}: {e}; give another with --json", path.display()))?;
+        write_json(path, &json!({"plant": plant_command, "runs": runs, "paired": pairs}))?;
     }
     Ok(())
 }
