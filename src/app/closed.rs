@@ -8,7 +8,7 @@
 use super::bms::{Decimal, heartbeat_metadata};
 use super::brain::{Beat, Brain};
 use super::config::{Config, ConfiguredSite};
-use super::service::{load_classes, load_models};
+use super::service::{load_classes, load_models, load_tariffs};
 use crate::control::Order;
 use crate::event::Tally;
 use crate::ingest::{Packet, SiteIngest};
@@ -76,9 +76,11 @@ impl Closed {
             .iter()
             .map(|p| if p.kind == SimPointKind::Measured { format!("BMS/v1/PUB/Value/{}", p.path) } else { String::new() })
             .collect();
+        let mut brain = Brain::new(file, models.plant, models.load);
+        (brain.price, brain.carbon) = load_tariffs(site)?;
         Ok(Closed {
             heartbeat: format!("BMS/v1/PUB/Value/{beat}"),
-            brain: Brain::new(file, models.plant, models.load),
+            brain,
             heard: hall.now(),
             pace: Span(pace.0.max(hall.step_span().0)),
             hall,

@@ -29,6 +29,7 @@ pub mod service;
 pub mod site_task;
 mod store_cli;
 pub mod train;
+pub mod versus;
 mod views;
 pub mod wire_client;
 

@@ -4,6 +4,7 @@
 use super::plan::Plan;
 use super::recommendation::{Expects, Item, Withheld};
 use super::view::View;
+use crate::site::{Actuator, Objective};
 
 /// The unit of an actuator, from its bounds' use: a limit or a measured role cannot tell, so the caller's kind does.
 pub fn amount(value: f64, unit: &str) -> String {
@@ -11,7 +12,10 @@ pub fn amount(value: f64, unit: &str) -> String {
 }
 
 /// The reason of one item.
-pub fn reason(from: f64, asked: f64, target: f64, unit: &str) -> String {
+pub fn reason(a: &Actuator, from: f64, asked: f64, target: f64, unit: &str) -> String {
+    if let (Some(was), Some(will)) = (a.state(from), a.state(target)) {
+        return if was == will { format!("stays {will}") } else { format!("switch from {was} to {will}") };
+    }
     if (asked - from).abs() < 1e-6 && (target - from).abs() < 1e-6 {
         return "stays: no move within its slew saves energy inside every limit".into();
     }
@@ -28,6 +32,9 @@ pub fn explain(view: &View, plan: &Plan, items: &[Item], withheld: &[Withheld], 
     let moves: Vec<String> = (items.iter())
         .filter(|i| (i.target - i.from).abs() > 1e-6)
         .map(|i| {
+            if let Some((was, will)) = view.site.actuator(&i.actuator).and_then(|a| Some((a.state(i.from)?, a.state(i.target)?))) {
+                return format!("switch {} {was} → {will}", i.name);
+            }
             let verb = if i.target > i.from { "raise" } else { "lower" };
             format!("{verb} {} {:.1} → {}", i.name, i.from, amount(i.target, &i.unit))
         })
@@ -50,6 +57,15 @@ pub fn explain(view: &View, plan: &Plan, items: &[Item], withheld: &[Withheld], 
         "; saves {:.0} ± {:.0} kWh in the next {:.1} h against holding, {:.0} kWh against the operators' fixed setpoints",
         expects.saves_vs_hold_kwh, expects.plus_minus_kwh, expects.horizon_h, expects.saves_vs_fixed_kwh
     ));
+    if let Some(eur) = expects.saves_vs_fixed_eur {
+        text.push_str(&format!(", {eur:.2} €"));
+    }
+    if let Some(kg) = expects.saves_vs_fixed_kg_co2 {
+        text.push_str(&format!(", {kg:.1} kg CO2"));
+    }
+    if let (Objective::PeakKw, Some(peak)) = (expects.objective, expects.peak_kw) {
+        text.push_str(&format!("; highest power {peak:.0} kW"));
+    }
     for w in withheld {
         let name = view.site.actuator(&w.actuator).map_or(w.actuator.as_str(), |a| a.name.as_str());
         text.push_str(&format!("; withheld: {name} {:.1} ({})", w.asked, w.reason));

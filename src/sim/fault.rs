@@ -354,7 +354,7 @@ mod tests {
         let row = |v: f64| vec![Sensed { value: v, quality: 1, dropped: false }, Sensed { value: 7.0, quality: 1, dropped: false }];
         let at = |m| Timestamp(0) + Span::minutes(m);
         let mut s = stuck(vec![0], FaultKind::Stuck);
-        let mut said = |s: &mut Striking, m, v| {
+        let said = |s: &mut Striking, m, v| {
             let mut r = row(v);
             s.sensed(at(m), &mut r);
             (r[0].value, r[1].value, r[0].dropped)

@@ -4,6 +4,7 @@ mod api;
 mod asyncapi;
 mod common;
 mod control;
+mod control_any;
 mod demo;
 mod forecast;
 mod formats;
