@@ -59,7 +59,7 @@ pub(super) async fn approve(
     Ok(Json(blocking(|| backend.approve(&id, &act))?))
 }
 
-/// Changes a site's mode.
+/// Changes a site's mode, or what one loop of it may do.
 #[utoipa::path(post, path = "/api/v1/sites/{id}/mode", params(("id" = String, Path)), request_body = ModeAct,
     responses((status = 200, body = Done), (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
@@ -73,7 +73,7 @@ pub(super) async fn mode(
     let mut act = body(act)?;
     let site = find_site(&backend, &id)?;
     act.who = signed(caller, &act.who, &act.why)?;
-    if !MODES.contains(&act.mode.as_str()) {
+    if !MODES.contains(&act.mode.as_str()) && !(act.mode == "site" && act.loop_id.is_some()) {
         let shown: String = act.mode.chars().take(40).collect();
         let detail = format!("{shown:?} is no mode that an operator can choose");
         return Err(Fault::invalid("mode", detail, format!("one of: {}", MODES.join(", "))).into());
@@ -81,7 +81,7 @@ pub(super) async fn mode(
     Ok(Json(blocking(|| backend.set_mode(&site.id, &act))?))
 }
 
-/// Keeps a site's setpoints as they are until released.
+/// Keeps a site's setpoints, or one loop's, as they are until released.
 #[utoipa::path(post, path = "/api/v1/sites/{id}/hold", params(("id" = String, Path)), request_body = HoldAct,
     responses((status = 200, body = Done), (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 404, body = Problem, content_type = "application/problem+json"),

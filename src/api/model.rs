@@ -67,6 +67,8 @@ pub struct SiteStatus {
     pub mode_why: String,
     /// Who holds the setpoints and why; null where nobody does.
     pub held: Option<String>,
+    /// What may be done with each loop.
+    pub loops: Vec<LoopMode>,
     /// The site's clock, epoch ms; null before the first heartbeat.
     pub clock: Option<i64>,
     /// Host time since the clock last moved, s.
@@ -92,6 +94,17 @@ pub struct SiteStatus {
     /// The recommendation in force or waiting, if any.
     pub recommendation: Option<String>,
     pub alarms: Vec<Alarm>,
+}
+
+/// One loop's leave to act.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LoopMode {
+    pub id: String,
+    pub name: String,
+    /// `shadow`, `advise` or `auto`: what the operators let us do with it, at most what they let us do with the site.
+    pub mode: String,
+    /// Who holds its setpoints and why; null where nobody does.
+    pub held: Option<String>,
 }
 
 /// One point with its newest value.
@@ -225,6 +238,14 @@ pub struct Expectation {
     pub least_margin_limit: String,
     /// False where no plan keeps every limit with its margin.
     pub feasible: bool,
+    /// What is minimised: `kwh_per_gpu_hour`, `eur`, `kg_co2`, `peak_kw` or `weighted`.
+    pub objective: String,
+    /// Saved against the operators' fixed setpoints, €; null where no price is known.
+    pub saves_vs_fixed_eur: Option<f64>,
+    /// Saved against the operators' fixed setpoints, kg CO2; null where no intensity is known.
+    pub saves_vs_fixed_kg_co2: Option<f64>,
+    /// Highest mean power of a step under the plan, kW.
+    pub peak_kw: Option<f64>,
 }
 
 /// An immutable recommendation.
@@ -284,8 +305,11 @@ pub struct Act {
 #[serde(deny_unknown_fields)]
 pub struct ModeAct {
     /// `shadow`, `advise` or `auto`; or `leave`: hand back to the operators' setpoints at once and stay in `shadow`.
-    /// The other modes are entered by the controller alone.
+    /// The other modes are entered by the controller alone. With `loop` also `site`: as the site does.
     pub mode: String,
+    /// Only this loop (identifier in the site file): it then does at most that much, and never more than its site.
+    #[serde(default, rename = "loop")]
+    pub loop_id: Option<String>,
     #[serde(default)]
     pub who: String,
     #[serde(default)]
@@ -298,6 +322,9 @@ pub struct ModeAct {
 pub struct HoldAct {
     /// True holds until released; false releases.
     pub hold: bool,
+    /// Only this loop (identifier in the site file).
+    #[serde(default, rename = "loop")]
+    pub loop_id: Option<String>,
     #[serde(default)]
     pub who: String,
     #[serde(default)]

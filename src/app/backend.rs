@@ -6,7 +6,7 @@ use super::gauges::Gauges;
 use super::influx::Influx;
 use super::journal::{Energy, Row};
 use super::site_task::{Core, SiteShared, host_now};
-use super::views::{self, at, band, baseline_of_day, known, line, link, unit_of, why_text};
+use super::views::{self, at, band, baseline_of_day, held_text, known, line, link, loops, objective_text, unit_of, why_text};
 use crate::api::chart::{ActuatorChart, LimitChart, LoopChart, Overview};
 use crate::api::model::*;
 use crate::api::{Backend, Fault, SERIES_ROWS_MAX, SeriesQuery};
@@ -107,12 +107,8 @@ impl ServiceBackend {
             time_zone: s.site.site.time_zone.clone(),
             mode: mode.replace('-', "_"),
             mode_why,
-            held: brain
-                .controller
-                .orders()
-                .hold
-                .as_ref()
-                .map(|h| if h.why.is_empty() { h.who.clone() } else { format!("{}: {}", h.who, h.why) }),
+            held: brain.controller.orders().hold.as_ref().map(held_text),
+            loops: loops(s, &core),
             clock: clock.map(|c| c.0),
             clock_age_s,
             link: link(&s.link.borrow()),
@@ -179,7 +175,11 @@ impl ServiceBackend {
             "auto" => "superseded",
             _ => "recorded",
         };
-        (state.into(), state == "waiting" && !r.items.is_empty(), approved)
+        // In auto a loop that is in advise waits for its approval.
+        let c = &core.brain.controller;
+        let advised = || core.brain.site.actuators.iter().any(|a| c.operation(a) == Operation::Advise);
+        let waits = state == "waiting" || (state == "published" && advised());
+        (state.into(), waits && !r.items.is_empty(), approved)
     }
 
     fn shown(&self, s: &SiteShared, core: &Core, r: &control::Recommendation) -> Recommendation {
@@ -224,6 +224,10 @@ impl ServiceBackend {
                 least_margin: r.expects.binding.as_ref().map(|b| b.margin),
                 least_margin_limit: r.expects.binding.as_ref().map_or_else(String::new, |b| b.name.clone()),
                 feasible: r.expects.feasible,
+                objective: objective_text(r.expects.objective).into(),
+                saves_vs_fixed_eur: r.expects.saves_vs_fixed_eur,
+                saves_vs_fixed_kg_co2: r.expects.saves_vs_fixed_kg_co2,
+                peak_kw: r.expects.peak_kw,
             },
             explanation: r.explanation.clone(),
             inputs: r.inputs_digest.clone(),
@@ -435,18 +439,33 @@ impl Backend for ServiceBackend {
 
     fn set_mode(&self, site: &str, act: &ModeAct) -> Result<Done, Fault> {
         let to = match act.mode.as_str() {
-            "shadow" => Operation::Shadow,
-            "advise" => Operation::Advise,
-            "auto" => Operation::Auto,
-            "leave" => return self.order(site, Order::Leave, &act.who, &act.why, format!("{site} leaves auto and hands back")),
+            "shadow" => Some(Operation::Shadow),
+            "advise" => Some(Operation::Advise),
+            "auto" => Some(Operation::Auto),
+            "leave" | "site" => None,
             other => return Err(Fault::invalid("mode", format!("{other:?} is none"), "give shadow, advise, auto or leave")),
         };
-        self.order(site, Order::Mode { to }, &act.who, &act.why, format!("{site} is to be in {}", act.mode))
+        let (order, text) = match (&act.loop_id, to) {
+            (Some(id), to) => {
+                let to = if act.mode == "leave" { Some(Operation::Shadow) } else { to };
+                let text = if act.mode == "site" { "does as the site does".into() } else { format!("is to be in {} at most", act.mode) };
+                (Order::LoopMode { id: id.clone(), to }, format!("loop {id} of {site} {text}"))
+            }
+            (None, Some(to)) => (Order::Mode { to }, format!("{site} is to be in {}", act.mode)),
+            (None, None) => (Order::Leave, format!("{site} leaves auto and hands back")),
+        };
+        self.order(site, order, &act.who, &act.why, text)
     }
 
     fn hold(&self, site: &str, act: &HoldAct) -> Result<Done, Fault> {
-        let order = if act.hold { Order::Hold } else { Order::Release };
-        let text = if act.hold { "setpoints are held until the hold is released".to_owned() } else { "the hold is released".to_owned() };
+        let order = match (&act.loop_id, act.hold) {
+            (Some(id), hold) => Order::LoopHold { id: id.clone(), hold },
+            (None, true) => Order::Hold,
+            (None, false) => Order::Release,
+        };
+        let of = act.loop_id.as_ref().map_or(String::new(), |id| format!(" of loop {id}"));
+        let text =
+            if act.hold { format!("setpoints{of} are held until the hold is released") } else { format!("the hold{of} is released") };
         self.order(site, order, &act.who, &act.why, text)
     }
 

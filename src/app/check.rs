@@ -35,6 +35,9 @@ pub fn run(args: CheckArgs) -> Result<(), String> {
         if let Err(e) = super::service::load_classes(site) {
             faults.push(e);
         }
+        if let Err(e) = super::service::load_tariffs(site) {
+            faults.push(e);
+        }
         for e in super::service::load_models(&config, site).findings {
             faults.push(e);
         }

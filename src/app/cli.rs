@@ -31,7 +31,7 @@ enum Command {
     Audit(AuditArgs),
     /// Learn a site's plant from the store: fit, intervals, what is not identified; --sim makes the shipped models anew
     Identify(IdentifyArgs),
-    /// Compare this service with a plant's own policies, in closed loop on an outside plant
+    /// Compare this service with other ways to run a plant, in closed loop, or break things (--campaign)
     Evaluate(EvaluateArgs),
     /// Train the load forecast models of sites, from the store or from simulated days, and write them under models/
     Train(TrainArgs),
@@ -304,9 +304,16 @@ pub struct IdentifyArgs {
 /// Arguments of `evaluate`.
 #[derive(Clone, Debug, Args)]
 pub struct EvaluateArgs {
-    /// The plant's command; --seed and --json are added to it, and an arm's arguments or --host and --port of a broker
+    /// The plant's command; --seed and --json are added to it, and an arm's arguments or --host and --port of a broker. Without
+    /// it the shipped simulated plants are run, in process
     #[arg(long, value_name = "CMD")]
-    pub plant: String,
+    pub plant: Option<String>,
+    /// Break things instead: this many seeded faults, each with and without us, and whether a limit was broken by our action
+    #[arg(long, value_name = "N")]
+    pub campaign: Option<usize>,
+    /// With --campaign: only faults whose name contains this (pump, broker, …); repeat for several
+    #[arg(long = "fault", value_name = "WORD", requires = "campaign")]
+    pub faults: Vec<String>,
     /// The configuration with the plant's site; a bare name is also looked for in sensors/
     #[arg(long, value_name = "FILE", default_value = "sensors/liquid-hall/tramuntana.toml")]
     pub config: PathBuf,
@@ -319,6 +326,18 @@ pub struct EvaluateArgs {
     /// Seeds to run, one after the other; from 2 on differences come with their 95 % interval
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seeds: u32,
+    /// On the simulated plants: time of each run
+    #[arg(long, value_name = "SPAN", default_value = "25h")]
+    pub span: String,
+    /// On the simulated plants: first instant
+    #[arg(long, value_name = "TIME", default_value = "2026-07-14T00:00:00Z")]
+    pub start: String,
+    /// On the simulated plants: shift of the July weather, K
+    #[arg(long, value_name = "K", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub offset_k: f64,
+    /// On the simulated plants: also search the best with perfect foresight (takes minutes)
+    #[arg(long)]
+    pub optimum: bool,
     /// Where the stores go; each run replaces <DIR>/evaluate/seed-<N>
     #[arg(long, value_name = "DIR", default_value = "./tramuntana-data")]
     pub data_dir: PathBuf,

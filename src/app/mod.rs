@@ -13,8 +13,10 @@ pub mod backtest;
 pub mod bms;
 pub mod brain;
 pub mod broker;
+pub mod campaign;
 pub mod check;
 pub mod cli;
+pub mod closed;
 pub mod config;
 pub mod demo;
 pub mod door;
@@ -32,6 +34,7 @@ pub mod service;
 pub mod site_task;
 mod store_cli;
 pub mod train;
+pub mod versus;
 mod views;
 pub mod wire_client;
 

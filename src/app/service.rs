@@ -21,6 +21,7 @@ use crate::forecast::Forecaster;
 use crate::ingest::SiteIngest;
 use crate::ingest::mqtt::{BrokerAddress, LinkOptions, MqttLink, TlsFiles};
 use crate::plant::{greybox, identified};
+use crate::signal::tariff::Tariff;
 use crate::site::Classes;
 use crate::store::{Embedded, Expired, Store, StoreError};
 use std::net::SocketAddr;
@@ -81,6 +82,16 @@ pub fn load_models(config: &Config, site: &ConfiguredSite) -> Models {
         }
     }
     models
+}
+
+/// Reads what electricity costs and emits at a site: (price €/MWh, carbon g/kWh).
+pub fn load_tariffs(site: &ConfiguredSite) -> Result<(Option<Tariff>, Option<Tariff>), String> {
+    let s = &site.file.signals;
+    let one = |value: Option<f64>, file: &Option<String>| match file {
+        Some(f) => Tariff::load(&site.dir.join(f)).map(Some).map_err(|e| e.to_string()),
+        None => Ok(value.map(Tariff::Constant)),
+    };
+    Ok((one(s.price_eur_per_mwh, &s.price_file)?, one(s.carbon_g_per_kwh, &s.carbon_file)?))
 }
 
 /// Where models go that were learnt while the service ran.
@@ -171,6 +182,7 @@ impl Service {
                 tracing::warn!(site = site.site.id, "{finding}");
             }
             let mut brain = Brain::new(Arc::clone(&site), models.plant, models.load);
+            (brain.price, brain.carbon) = load_tariffs(configured)?;
             if site.control.learns() {
                 brain.learner.root = Some(learnt_models(config));
                 let (_, rows) = history::from_store(&embedded, &site, None)?;

@@ -5,7 +5,7 @@ use super::influx::Mirror;
 use super::journal::Row;
 use super::site_task::{Core, SiteShared};
 use crate::api::chart::{Band, Line};
-use crate::api::model::{Link, MirrorHealth};
+use crate::api::model::{Link, LoopMode, MirrorHealth};
 use crate::control::{self, Mode};
 use crate::ingest::mqtt::LinkState;
 use crate::time::Timestamp;
@@ -13,6 +13,42 @@ use crate::time::Timestamp;
 pub(super) fn unit_of(s: &SiteShared, core: &Core, actuator: &str) -> String {
     let Some(a) = s.site.actuator(actuator) else { return String::new() };
     core.ingest.catalogue().select(&a.in_force).next().map_or_else(String::new, |p| p.kind.unit().to_owned())
+}
+
+/// Who holds and why.
+pub(super) fn held_text(h: &control::mode::Hold) -> String {
+    if h.why.is_empty() { h.who.clone() } else { format!("{}: {}", h.who, h.why) }
+}
+
+/// An objective's name in the site file.
+pub(super) fn objective_text(o: crate::site::Objective) -> &'static str {
+    use crate::site::Objective::*;
+    match o {
+        KwhPerGpuHour => "kwh_per_gpu_hour",
+        Eur => "eur",
+        KgCo2 => "kg_co2",
+        PeakKw => "peak_kw",
+        Weighted => "weighted",
+    }
+}
+
+/// What may be done with each loop that has a setpoint of ours.
+pub(super) fn loops(s: &SiteShared, core: &Core) -> Vec<LoopMode> {
+    let c = &core.brain.controller;
+    let steered = |id: &String| s.site.actuators.iter().any(|a| a.loop_id == *id);
+    (s.site.loops.iter().filter(|l| steered(&l.id)))
+        .map(|l| LoopMode {
+            id: l.id.clone(),
+            name: l.name.clone(),
+            mode: match c.orders().operation(&l.id, c.wanted()) {
+                control::Operation::Shadow => "shadow",
+                control::Operation::Advise => "advise",
+                control::Operation::Auto => "auto",
+            }
+            .into(),
+            held: c.orders().hold(&l.id).map(held_text),
+        })
+        .collect()
 }
 
 /// Why a site is in its mode, in words; empty where it is where the operators want it.

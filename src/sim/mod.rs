@@ -5,6 +5,8 @@
 
 pub mod arms;
 pub mod excite;
+pub mod fault;
 pub mod hall;
 pub mod optimum;
 pub mod telemetry;
+pub mod trim;

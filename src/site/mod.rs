@@ -19,8 +19,8 @@ pub use alert::{Alert, AlertSeverity};
 pub use catalogue::{Catalogue, POINTS_MAX};
 pub use classes::{Class, Classes, ClassesError};
 pub use file::{
-    Actuator, Bus, ClockSource, Combine, Control, Limit, Loop, Meter, MeterBoundary, Objective, Partition, Role, SiteFile, SiteFileError,
-    SiteName, StartMode,
+    Actuator, Bus, ClockSource, Combine, Control, Limit, Loop, Meter, MeterBoundary, Objective, Partition, Role, Signals, SiteFile,
+    SiteFileError, SiteName, StartMode, Weights,
 };
 pub use point::{Point, StateText};
 pub use selector::Selector;

@@ -107,6 +107,7 @@ impl Fake {
                 least_margin: Some(1.4),
                 least_margin_limit: "FWS supply, ASHRAE W40".into(),
                 feasible: true,
+                ..Expectation::default()
             },
             explanation:
                 "Outdoor air stays below 27 °C until the evening, so warmer water saves the chiller more than leakage and pumps cost."

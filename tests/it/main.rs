@@ -6,6 +6,7 @@ mod api;
 mod asyncapi;
 mod common;
 mod control;
+mod control_any;
 mod dashboards;
 mod demo;
 mod forecast;
