@@ -9,6 +9,7 @@
 mod catalogue;
 mod classes;
 mod file;
+mod placement;
 mod point;
 mod selector;
 mod source;
@@ -20,6 +21,7 @@ pub use file::{
     Actuator, Bus, ClockSource, Combine, Control, Limit, Loop, Meter, MeterBoundary, Objective, Partition, Role, SiteFile, SiteFileError,
     SiteName, StartMode,
 };
+pub use placement::{CapKind, Domain, Energy, PowerCap, RackNodes, hosts, names_rack};
 pub use point::{Point, StateText};
 pub use selector::Selector;
 pub use source::{Format, SOURCE_POINTS, Source, SourceValue, TimeUnit, Undeclared};

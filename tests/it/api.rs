@@ -279,10 +279,11 @@ impl Backend for Fake {
             marginal_kwh_per_gpu_hour: 1.7 + f64::from(rank) / 50.0,
             marginal_sigma: Some(0.02),
             reason: "coolest loop with room to its limit".into(),
+            ..Hint::default()
         };
         let racks = (1..=6).map(rack).filter(|h| job_class.is_none_or(|c| c == h.job_class)).collect();
         let valid_until = if self.hints_ended { NOW - 1 } else { NOW + 900_000 };
-        Some(Hints { site: site.into(), made_at: NOW - 60_000, valid_until, now: NOW, racks })
+        Some(Hints { site: site.into(), made_at: NOW - 60_000, valid_until, now: NOW, racks, ..Hints::default() })
     }
     fn kpis(&self) -> Vec<Kpi> {
         vec![Kpi { site: "bsc-hq".into(), period: "today".into(), it_kwh: 100.0, coverage: 0.98, ..Default::default() }]

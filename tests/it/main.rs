@@ -11,6 +11,7 @@ mod greybox;
 mod influx;
 mod ingest;
 mod link;
+mod placement;
 mod plant;
 mod plant_model;
 mod quality;
