@@ -4,7 +4,7 @@
 //! fresh board is left out and named; what a scheduler told is believed for [`BELIEVED`] on the site's clock.
 
 use super::brain::Brain;
-use super::site_task::SiteShared;
+use super::site_task::{SiteShared, host_now};
 use super::views::known;
 use crate::api::model::*;
 use crate::api::{ExtenderVerb, Fault};
@@ -16,12 +16,15 @@ use crate::site::Partition;
 use crate::time::{Span, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// How far, and in which steps, placement looks ahead.
 const SLOT: Span = Span::minutes(30);
 const SLOTS: usize = 24;
 /// How long a scheduler's word on free GPUs holds.
 const BELIEVED: Span = Span::minutes(10);
+/// From then on a site's clock counts as standing: three heartbeats of a building management system.
+const STANDS: Span = Span::seconds(30);
 /// Work of one rank: about a tenth of a second on one core.
 const EFFORT: Effort = Effort { work: 6_000_000, rounds: 2_000 };
 
@@ -34,6 +37,11 @@ pub struct Occupied {
 }
 
 impl Occupied {
+    /// Free GPUs by node.
+    pub fn told(at: Timestamp, free: BTreeMap<String, u32>) -> Occupied {
+        Occupied { at, free, jobs: vec![] }
+    }
+
     /// Does it still hold?
     pub fn holds(&self, now: Option<Timestamp>) -> bool {
         now.is_some_and(|n| n - self.at < BELIEVED)
@@ -82,7 +90,9 @@ struct Snapshot {
 
 fn snapshot(s: &SiteShared) -> Option<Snapshot> {
     let core = s.core();
-    let now = core.ingest.clock()?;
+    // A clock that stands still does not keep hints young: what passes on the host's clock since it moved is added.
+    let stood = host_now().0 - s.clock_moved.load(Ordering::Relaxed);
+    let now = core.ingest.clock()? + Span(if stood > STANDS.0 { stood } else { 0 });
     let board = core.brain.board.clone()?;
     let told = core.brain.occupancy.as_ref().filter(|o| o.holds(Some(now)));
     Some(Snapshot { board, now, jobs: told.map(|o| o.jobs.clone()).unwrap_or_default() })
