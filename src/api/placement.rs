@@ -120,7 +120,11 @@ fn within(field: &str, v: f64, lo: f64, hi: f64, unit: &str) -> Result<(), Fault
 pub(super) fn check(ask: &RankAsk) -> Result<(), Fault> {
     let n = ask.jobs.len();
     if n == 0 || n > JOBS_MAX {
-        return Err(Fault::invalid("jobs", format!("{n} jobs; one request takes 1 to {JOBS_MAX}"), "send the next ones to start, and ask again"));
+        return Err(Fault::invalid(
+            "jobs",
+            format!("{n} jobs; one request takes 1 to {JOBS_MAX}"),
+            "send the next ones to start, and ask again",
+        ));
     }
     if ask.topology.is_some() && ask.site.is_none() {
         return Err(Fault::invalid("topology", "is given without `site`", "a topology belongs to one site: name it"));
@@ -143,7 +147,9 @@ pub(super) fn check(ask: &RankAsk) -> Result<(), Fault> {
                 whole(&field("gpus"), g, 1.0, GPUS_MAX)?;
                 whole(&field("nodes"), n, 1.0, GPUS_MAX)?;
             }
-            (Some(_), Some(_), _) => return Err(Fault::invalid(&field("gpus"), "is not nodes × gpus_per_node", "give one of both, or make them agree")),
+            (Some(_), Some(_), _) => {
+                return Err(Fault::invalid(&field("gpus"), "is not nodes × gpus_per_node", "give one of both, or make them agree"));
+            }
             (None, ..) => return Err(Fault::invalid(&field("gpus"), "is missing", "give `gpus`, or `nodes` with `gpus_per_node`")),
         }
         if let Some(per) = j.gpus_per_node {
@@ -161,7 +167,11 @@ pub(super) fn check(ask: &RankAsk) -> Result<(), Fault> {
             within(&field(&format!("profile_kw[{k}]")), *kw, 0.0, KW_MAX, "kW")?;
         }
         if j.duration_h <= 0.0 {
-            return Err(Fault::invalid(&field("duration_h"), format!("{} h is not above 0", j.duration_h), "give the length expected, or the time limit"));
+            return Err(Fault::invalid(
+                &field("duration_h"),
+                format!("{} h is not above 0", j.duration_h),
+                "give the length expected, or the time limit",
+            ));
         }
         within(&field("duration_h"), j.duration_h, 0.0, HOURS_MAX, "h")?;
         let earliest = j.earliest_h.unwrap_or(0.0);
@@ -205,7 +215,9 @@ pub(super) async fn occupancy(State(backend): State<Shared>, told: Body<Occupanc
     }
     for (field, n) in [("nodes", told.nodes.len()), ("jobs", told.jobs.len())] {
         if n > OCCUPIED_MAX {
-            return Err(Fault::invalid(field, format!("{n} of them; at most {OCCUPIED_MAX} are taken"), "leave out those that are over").into());
+            return Err(
+                Fault::invalid(field, format!("{n} of them; at most {OCCUPIED_MAX} are taken"), "leave out those that are over").into()
+            );
         }
     }
     if let Some(i) = told.jobs.iter().position(|j| !(0.0..=HOURS_MAX).contains(&j.slack_h)) {
@@ -228,7 +240,10 @@ pub(super) async fn slurm(State(backend): State<Shared>, uri: Uri) -> Result<Res
             let Some(r) = h.racks.iter().filter(|r| r.partition == p.partition && r.band < 5).min_by_key(|r| r.rank) else { continue };
             if best.as_ref().is_none_or(|(b, _)| kwh < *b) {
                 let until = Timestamp(h.valid_until);
-                best = Some((kwh, format!("tramuntana: {kwh:.3} kWh/GPU-h at {}, best rack {} (band {}), until {until}", h.site, r.rack, r.band)));
+                best = Some((
+                    kwh,
+                    format!("tramuntana: {kwh:.3} kWh/GPU-h at {}, best rack {} (band {}), until {until}", h.site, r.rack, r.band),
+                ));
             }
         }
     }

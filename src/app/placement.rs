@@ -65,7 +65,8 @@ pub fn outlook(brain: &Brain, view: &View, recommendation: Option<&control::Reco
             }
         }
     }
-    let weather = (0..SLOTS).map(|k| if k == 0 { view.weather } else { brain.weather_ahead(view.weather, view.now, Span(SLOT.0 * k as i64)) });
+    let weather =
+        (0..SLOTS).map(|k| if k == 0 { view.weather } else { brain.weather_ahead(view.weather, view.now, Span(SLOT.0 * k as i64)) });
     let mut outlook =
         Outlook { slot: SLOT, weather: weather.collect(), p50_kw: vec![vec![]; SLOTS], p90_kw: vec![vec![]; SLOTS], setpoints };
     for (l, now) in view.site.loops.iter().zip(&view.loads) {
@@ -164,7 +165,11 @@ pub fn hints(sites: &[Arc<SiteShared>], s: &SiteShared, job_class: Option<&str>)
         model: board.model.clone(),
         ahead,
         partitions,
-        caps: board.caps.iter().map(|c| HintCap { name: c.name.clone(), headroom_kw: c.room_kw.first().copied().and_then(known) }).collect(),
+        caps: board
+            .caps
+            .iter()
+            .map(|c| HintCap { name: c.name.clone(), headroom_kw: c.room_kw.first().copied().and_then(known) })
+            .collect(),
         racks,
         shed: sheds(&board, &jobs, &others),
     })
@@ -268,11 +273,19 @@ pub fn rank_jobs(sites: &[Arc<SiteShared>], ask: &RankAsk) -> Result<RankAnswer,
         let shown = |t: &str| t.chars().take(60).collect::<String>();
         if let Some(bad) = j.partitions.iter().find(|p| !names.contains(p)) {
             let field = format!("jobs[{i}].partitions");
-            return Err(Fault::invalid(&field, format!("no partition is called {:?}", shown(bad)), format!("there are: {}", names.join(", "))));
+            return Err(Fault::invalid(
+                &field,
+                format!("no partition is called {:?}", shown(bad)),
+                format!("there are: {}", names.join(", ")),
+            ));
         }
         if let Some(bad) = j.job_class.as_ref().filter(|c| !classes.contains(c)) {
             let field = format!("jobs[{i}].job_class");
-            return Err(Fault::invalid(&field, format!("no partition takes {:?}", shown(bad)), format!("there are: {}", classes.join(", "))));
+            return Err(Fault::invalid(
+                &field,
+                format!("no partition takes {:?}", shown(bad)),
+                format!("there are: {}", classes.join(", ")),
+            ));
         }
         jobs.push(job(i, j));
     }
@@ -339,9 +352,8 @@ pub fn take_occupancy(s: &SiteShared, told: &Occupancy) -> Result<Done, Fault> {
     let Some(at) = core.ingest.clock() else {
         return Err(Fault::unavailable(format!("{} has no clock yet", s.id()), "tell again when its telemetry has come"));
     };
-    let ours: std::collections::BTreeSet<String> = (core.brain.board.as_ref())
-        .map(|b| b.racks.iter().flat_map(|r| r.nodes.iter().cloned()).collect())
-        .unwrap_or_default();
+    let ours: std::collections::BTreeSet<String> =
+        (core.brain.board.as_ref()).map(|b| b.racks.iter().flat_map(|r| r.nodes.iter().cloned()).collect()).unwrap_or_default();
     let free: BTreeMap<String, u32> = told.nodes.iter().map(|n| (n.node.clone(), n.gpus_free)).collect();
     let unknown = free.keys().filter(|n| !ours.contains(*n)).count();
     let text = format!("{} nodes taken, {unknown} of them on no rack of {}; {} jobs", free.len(), s.id(), told.jobs.len());

@@ -71,7 +71,9 @@ pub fn args(v: &Value) -> Result<Args, (String, String)> {
         None => None,
     };
     let items = get(v, &["Nodes", "nodes"]).and_then(|n| get(n, &["Items", "items"])).and_then(Value::as_array).cloned();
-    let name_of = |n: &Value| get(n, &["metadata", "Metadata", "ObjectMeta"]).and_then(|m| get(m, &["name", "Name"])).and_then(Value::as_str).map(str::to_owned);
+    let name_of = |n: &Value| {
+        get(n, &["metadata", "Metadata", "ObjectMeta"]).and_then(|m| get(m, &["name", "Name"])).and_then(Value::as_str).map(str::to_owned)
+    };
     let nodes = match (names, &items) {
         (Some(names), _) => names,
         (None, Some(items)) => items.iter().filter_map(name_of).collect(),
@@ -111,7 +113,11 @@ pub fn filter(a: &Args, hints: &BTreeMap<String, NodeHint>) -> FilterAnswer {
     let stays = |n: &String| !failed.contains_key(n);
     let nodes = a.items.as_ref().map(|items| {
         let name = |v: &Value| v.pointer("/metadata/name").and_then(Value::as_str).map(str::to_owned);
-        Value::Object([("Items".to_owned(), Value::Array(items.iter().filter(|v| name(v).is_none_or(|n| stays(&n))).cloned().collect()))].into_iter().collect())
+        Value::Object(
+            [("Items".to_owned(), Value::Array(items.iter().filter(|v| name(v).is_none_or(|n| stays(&n))).cloned().collect()))]
+                .into_iter()
+                .collect(),
+        )
     });
     let node_names = Some(a.nodes.iter().filter(|n| stays(n)).cloned().collect());
     FilterAnswer { nodes, node_names, failed_nodes: failed, error: String::new() }
@@ -119,22 +125,26 @@ pub fn filter(a: &Args, hints: &BTreeMap<String, NodeHint>) -> FilterAnswer {
 
 /// Scores by band: 10, 7, 5, 2, 0.
 pub fn prioritize(a: &Args, hints: &BTreeMap<String, NodeHint>) -> Vec<HostPriority> {
-    let score = |n: &String| hints.get(n).map_or(SCORE_UNKNOWN, |h| match h.band {
-        1 => SCORE_MAX,
-        2 => 7,
-        3 => 5,
-        4 => 2,
-        _ => 0,
-    });
+    let score = |n: &String| {
+        hints.get(n).map_or(SCORE_UNKNOWN, |h| match h.band {
+            1 => SCORE_MAX,
+            2 => 7,
+            3 => 5,
+            4 => 2,
+            _ => 0,
+        })
+    };
     a.nodes.iter().map(|n| HostPriority { host: n.clone(), score: score(n) }).collect()
 }
 
 /// A manifest that labels and annotates nodes, for `kubectl apply --server-side`. Every value is quoted; names that are no
 /// Kubernetes names are left out and said.
 pub fn labels(hints: &BTreeMap<String, NodeHint>, valid_until: &str) -> String {
-    let mut out = format!("# Placement hints, valid until {valid_until}. Look, then: kubectl apply --server-side --field-manager=tramuntana -f -\n");
+    let mut out =
+        format!("# Placement hints, valid until {valid_until}. Look, then: kubectl apply --server-side --field-manager=tramuntana -f -\n");
     for (node, h) in hints {
-        let fits = !node.is_empty() && node.len() <= 253 && node.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c));
+        let fits =
+            !node.is_empty() && node.len() <= 253 && node.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c));
         if !fits {
             out.push_str(&format!("# {}: no Kubernetes node name, left out\n", node.escape_default()));
             continue;
@@ -186,7 +196,10 @@ mod tests {
 
     #[test]
     fn labels_are_quoted() {
-        let text = labels(&[("n1".to_owned(), hints()["n1"].clone()), ("N_x\n".to_owned(), hints()["n2"].clone())].into_iter().collect(), "2026-07-14T12:00:00Z");
+        let text = labels(
+            &[("n1".to_owned(), hints()["n1"].clone()), ("N_x\n".to_owned(), hints()["n2"].clone())].into_iter().collect(),
+            "2026-07-14T12:00:00Z",
+        );
         assert!(text.contains("tramuntana.io/band: \"1\"") && text.contains("left out") && !text.contains("N_x\n:"), "{text}");
     }
 }

@@ -18,6 +18,9 @@ use std::sync::Arc;
 /// Chip temperature from which a GPU counts as throttled, °C (H100, PLANT.md).
 const THROTTLE_C: f64 = 87.0;
 
+/// Share of a hall's GPUs that must stay free besides a job's own for it to be held back.
+const WAIT_FREE: f64 = 0.25;
+
 /// How racks are picked where no steward speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
@@ -168,20 +171,24 @@ impl Fleet {
             self.queue.push_back(self.next);
             self.next += 1;
         }
+        // First come, first served: nobody overtakes a job that finds no room at its halls. A job that the steward holds back
+        // keeps its room: who comes after it may only take what is left, and so it starts when its slack ends, at the latest.
         let mut i = 0;
+        let mut kept = vec![0_u32; self.halls.len()];
         while let Some(&j) = self.queue.get(i) {
             let job = &jobs[j];
-            let fits = |h: &&usize| self.free[**h].iter().sum::<u32>() >= job.job.gpus;
-            let Some(&first) = job.halls.iter().find(fits) else {
-                // First come, first served: nobody overtakes a job that finds no room at its halls.
+            let room = |h: usize| self.free[h].iter().sum::<u32>().saturating_sub(kept[h]);
+            let Some(&first) = job.halls.iter().find(|h| room(**h) >= job.job.gpus) else {
                 break;
             };
             let word = steward(self, j);
             let (hall, racks) = match word {
-                Word::Wait if now - job.job.submit < job.job.slack => {
+                Word::Wait if self.may_wait(job, first, kept[first]) => {
+                    kept[first] += job.job.gpus;
                     i += 1;
                     continue;
                 }
+                Word::Start(hall, _) if room(hall) < job.job.gpus => self.pick(job, first),
                 Word::Start(hall, racks) if self.holds(hall, &racks, job.job.gpus) => (hall, racks),
                 _ => self.pick(job, first),
             };
@@ -189,6 +196,13 @@ impl Fleet {
             self.start(j, hall, racks, now);
         }
         self.step(now);
+    }
+
+    /// Within its slack, and only while its hall stays so empty that nobody waits for it.
+    fn may_wait(&self, job: &FleetJob, hall: usize, kept: u32) -> bool {
+        let total: u32 = self.rack_gpus[hall].iter().sum();
+        let free = self.free[hall].iter().sum::<u32>().saturating_sub(kept);
+        self.now() - job.job.submit < job.job.slack && f64::from(free) >= f64::from(job.job.gpus) + WAIT_FREE * f64::from(total)
     }
 
     fn holds(&self, hall: usize, racks: &Racks, gpus: u32) -> bool {
@@ -264,7 +278,8 @@ impl Fleet {
             let job = &jobs[r.job].job;
             let u = self.utilisation(job, now - r.since, now);
             for &(rack, n) in &r.racks {
-                self.kw[r.hall][rack] += self.rack_kw[r.hall][rack].1 * u.powf(0.9) * f64::from(n) / f64::from(self.rack_gpus[r.hall][rack]);
+                self.kw[r.hall][rack] +=
+                    self.rack_kw[r.hall][rack].1 * u.powf(0.9) * f64::from(n) / f64::from(self.rack_gpus[r.hall][rack]);
                 busy[r.hall] += u * f64::from(n);
                 gpus[r.hall] += n;
             }
@@ -299,7 +314,9 @@ impl Fleet {
     fn utilisation(&self, job: &Job, since: Span, now: Timestamp) -> f64 {
         let u = job.utilisation(since, now);
         match (&self.arrivals, job.class) {
-            (Some(a), JobClass::Inference) if !a.is_empty() => (u * a[(now.0.rem_euclid(3_600_000) * a.len() as i64 / 3_600_000) as usize]).clamp(0.05, 1.0),
+            (Some(a), JobClass::Inference) if !a.is_empty() => {
+                (u * a[(now.0.rem_euclid(3_600_000) * a.len() as i64 / 3_600_000) as usize]).clamp(0.05, 1.0)
+            }
             _ => u,
         }
     }

@@ -459,8 +459,7 @@ fn hints_carry_a_tag_and_are_never_served_past_their_limit() {
 
 #[test]
 fn hints_are_waited_for() {
-    let fake = Fake::new(false);
-    let s = serve(Arc::clone(&fake));
+    let s = serve(Fake::new(false));
     let tag = s.get("/api/v1/placement/hints?site=bsc-hq").header("etag").to_owned();
     let began = std::time::Instant::now();
     let same = s.get_with("/api/v1/placement/hints?site=bsc-hq&wait=0.4", "if-none-match", &tag);

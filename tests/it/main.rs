@@ -12,6 +12,7 @@ mod influx;
 mod ingest;
 mod link;
 mod placement;
+mod placement_boards;
 mod plant;
 mod plant_model;
 mod quality;

@@ -95,7 +95,8 @@ fn a_service_ranks_jobs_and_answers_schedulers() {
     let told = json!({"site": "bsc-hq", "source": "test", "nodes": nodes, "jobs": [{"id": "7", "nodes": [racks[0]], "gpus": 64}]});
     assert_eq!(post(&format!("{url}/occupancy"), &told).0, 200);
     wait("a board with them", || {
-        get(&format!("{url}/hints?site=bsc-hq")).is_some_and(|h| h["racks"].as_array().unwrap().iter().all(|r| r["gpus_free_estimated"] == false))
+        get(&format!("{url}/hints?site=bsc-hq"))
+            .is_some_and(|h| h["racks"].as_array().unwrap().iter().all(|r| r["gpus_free_estimated"] == false))
     });
     let ask = json!({"jobs": [
         {"id": "whole", "gpus": 72, "duration_h": 2, "job_class": "training", "latest_h": 1},
@@ -124,7 +125,11 @@ fn a_service_ranks_jobs_and_answers_schedulers() {
     assert_eq!((status, f["Error"].as_str()), (200, Some("")), "{f}");
     assert!(f["NodeNames"].as_array().unwrap().contains(&json!("elsewhere")), "{f}");
     let (_, scores) = post(&format!("{}/k8s/prioritize", service.api), &message);
-    assert_eq!((scores.as_array().map(Vec::len), scores[2]["Host"].as_str(), scores[2]["Score"].as_i64()), (Some(3), Some("elsewhere"), Some(5)), "{scores}");
+    assert_eq!(
+        (scores.as_array().map(Vec::len), scores[2]["Host"].as_str(), scores[2]["Score"].as_i64()),
+        (Some(3), Some("elsewhere"), Some(5)),
+        "{scores}"
+    );
     assert_eq!(post(&format!("{}/k8s/filter", service.api), &json!({"Pod": pod})).0, 400);
     let labels = command(&["kubernetes", "labels", "--api", &service.api, "--site", "bsc-hq"]).output().expect("it runs");
     // Node names of this site are in capitals, which Kubernetes does not know.

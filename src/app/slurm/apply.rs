@@ -42,8 +42,9 @@ fn load(dir: &Path, weights: [u32; 5], features: bool) -> Result<Keeper, String>
     let path = state_file(dir);
     match std::fs::read(&path) {
         Ok(bytes) => {
-            let mut k: Keeper = serde_json::from_slice(&bytes)
-                .map_err(|e| format!("{}: {e}; it holds the nodes' own weights: mend it, or move it away if no node carries ours", path.display()))?;
+            let mut k: Keeper = serde_json::from_slice(&bytes).map_err(|e| {
+                format!("{}: {e}; it holds the nodes' own weights: mend it, or move it away if no node carries ours", path.display())
+            })?;
             (k.weights, k.use_features) = (weights, features || k.use_features);
             Ok(k)
         }
@@ -63,7 +64,11 @@ fn show(changes: &[Change]) {
 }
 
 pub fn run(args: &SlurmApply) -> Result<(), String> {
-    let weights: [u32; 5] = args.weights.clone().try_into().map_err(|w: Vec<u32>| format!("--weights: {} given; give one for each of the five bands", w.len()))?;
+    let weights: [u32; 5] = args
+        .weights
+        .clone()
+        .try_into()
+        .map_err(|w: Vec<u32>| format!("--weights: {} given; give one for each of the five bands", w.len()))?;
     if weights.windows(2).any(|w| w[0] > w[1]) {
         return Err("--weights: Slurm fills low weights first, so they must not fall from band 1 to band 5".into());
     }
@@ -71,7 +76,11 @@ pub fn run(args: &SlurmApply) -> Result<(), String> {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let now = host_now();
     let mut this = Loop {
-        keeper: if args.dry_run { load(&args.state, weights, args.features).unwrap_or_else(|_| Keeper::new(weights, args.features)) } else { load(&args.state, weights, args.features)? },
+        keeper: if args.dry_run {
+            load(&args.state, weights, args.features).unwrap_or_else(|_| Keeper::new(weights, args.features))
+        } else {
+            load(&args.state, weights, args.features)?
+        },
         agent: ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).build().into(),
         holder: format!("{}/{}/{}", host.trim(), std::process::id(), now.0),
         give_up: span("give-up", &args.give_up)?,
@@ -163,7 +172,8 @@ impl Loop {
                 let ours = |p: &String| self.args.partitions.is_empty() || self.args.partitions.contains(p);
                 let names: BTreeMap<&str, &str> = h.partitions.iter().map(|p| (p.partition.as_str(), p.scheduler_name.as_str())).collect();
                 let taken = |p: &String| ours(p) || names.get(p.as_str()).is_some_and(|n| ours(&(*n).to_owned()));
-                let bands = h.racks.iter().filter(|r| taken(&r.partition)).flat_map(|r| r.nodes.iter().map(|n| (n.clone(), r.band))).collect();
+                let bands =
+                    h.racks.iter().filter(|r| taken(&r.partition)).flat_map(|r| r.nodes.iter().map(|n| (n.clone(), r.band))).collect();
                 Ok(Some((Timestamp(h.now + (now - *at).0), bands)))
             }
             (None, Some(e)) if now - since < self.give_up => Err(e),
@@ -247,7 +257,11 @@ impl Loop {
         }
         let known: std::collections::BTreeSet<&str> = nodes.iter().map(|n| n.name.as_str()).collect();
         let strangers = bands.keys().filter(|n| !known.contains(n.as_str())).count();
-        println!("# {} of {} nodes change, each at most once in {DWELL}; {strangers} nodes of the hints are unknown to Slurm", changes.len(), nodes.len());
+        println!(
+            "# {} of {} nodes change, each at most once in {DWELL}; {strangers} nodes of the hints are unknown to Slurm",
+            changes.len(),
+            nodes.len()
+        );
         Ok(())
     }
 

@@ -54,7 +54,7 @@ fn output(program: &str, args: &[&str]) -> Result<String, String> {
 
 /// All nodes.
 pub fn nodes() -> Result<Vec<Node>, String> {
-    let (nodes, bad) = node::parse(&output("scontrol", &["show", "node", "--oneliner"])?);
+    let (nodes, bad) = node::parse(&output("scontrol", &["show", "node", "--details", "--oneliner"])?);
     if bad > 0 {
         tracing::warn!("{bad} lines of scontrol show node could not be read");
     }
@@ -74,7 +74,9 @@ pub fn jobs(from: &str) -> Result<(Vec<Job>, usize), String> {
             let mut request = agent.get(url);
             // slurmrestd's own names of the headers and of the variable that scontrol token prints.
             if let Ok(token) = std::env::var("SLURM_JWT") {
-                request = request.header("X-SLURM-USER-NAME", std::env::var("USER").unwrap_or_else(|_| "root".into())).header("X-SLURM-USER-TOKEN", token);
+                request = request
+                    .header("X-SLURM-USER-NAME", std::env::var("USER").unwrap_or_else(|_| "root".into()))
+                    .header("X-SLURM-USER-TOKEN", token);
             }
             let mut answer = request.call().map_err(|e| format!("{url}: {e}; SLURM_JWT must hold a token (scontrol token)"))?;
             answer.body_mut().with_config().limit(256 << 20).read_to_string().map_err(|e| format!("{url}: {e}"))?

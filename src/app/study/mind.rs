@@ -69,7 +69,8 @@ impl Mind {
                         targets.push(l.load.clone());
                     }
                 }
-                let forecaster = Forecaster::load(Path::new("models"), &format!("{folder}-load/1"), Some(&targets)).map_err(|e| e.to_string())?;
+                let forecaster =
+                    Forecaster::load(Path::new("models"), &format!("{folder}-load/1"), Some(&targets)).map_err(|e| e.to_string())?;
                 Some(Box::new(Brain::new(Arc::clone(&site), Some(PlantModel::Shipped(Box::new(load()?))), Some(forecaster))))
             }
             false => None,
@@ -174,24 +175,34 @@ impl Mind {
     }
 }
 
+/// Power that a busy GPU adds, kW: what the users of a partition would state.
+fn gpu_kw(fleet: &Fleet, hall: usize) -> f64 {
+    let g = &fleet.halls[hall].spec().rack_groups[0];
+    0.9 * (g.rating_kw - g.idle_kw) / f64::from(g.gpus)
+}
+
 /// What the boards say of one waiting job.
 pub fn word(minds: &[Mind], fleet: &Fleet, j: usize, soon: Span) -> Word {
     let FleetJob { job, halls } = &fleet.jobs()[j];
     let left = Span(job.slack.0 - (fleet.now() - job.submit).0);
-    // Boards are minutes old: the GPUs taken since then are known at once.
+    // Boards are minutes old: GPUs that were given since then are known at once.
     let boards: Vec<Arc<Board>> = (halls.iter())
         .filter_map(|&h| {
             let mut b = (**minds[h].board.as_ref()?).clone();
             let ids = fleet.halls[h].rack_ids();
+            let mut under: Vec<f64> = vec![0.0; b.caps.len()];
             for r in &mut b.racks {
                 if let Some(i) = ids.iter().position(|id| *id == r.id) {
+                    // Power follows the GPUs that were given or came back since.
                     let now_free = fleet.free(h)[i];
-                    // Power follows GPUs that were given or came back since.
-                    let per_gpu = r.rating_kw / f64::from(r.gpus.max(1));
-                    let change = f64::from(r.free_gpus) - f64::from(now_free);
-                    r.room_kw = r.room_kw.map(|kw| kw - 0.6 * per_gpu * change);
+                    let kw = gpu_kw(fleet, h) * (f64::from(r.free_gpus) - f64::from(now_free));
+                    r.room_kw = r.room_kw.map(|room| room - kw);
+                    r.caps.iter().for_each(|c| under[*c] += kw);
                     r.free_gpus = now_free;
                 }
+            }
+            for (cap, kw) in b.caps.iter_mut().zip(under) {
+                cap.room_kw.iter_mut().for_each(|room| *room -= kw);
             }
             Some(Arc::new(b))
         })
@@ -199,23 +210,26 @@ pub fn word(minds: &[Mind], fleet: &Fleet, j: usize, soon: Span) -> Word {
     if boards.is_empty() {
         return Word::Nothing;
     }
-    let ask = JobAsk {
-        id: String::new(),
-        gpus: job.gpus,
-        gpus_per_node: Some(1),
-        kw_per_gpu: None,
-        duration: job.duration,
-        earliest: Span::ZERO,
-        latest: Span(left.0.max(0)),
-        partitions: vec![],
-        sites: vec![],
-        job_class: None,
-        one_domain: Some(false),
-    };
-    let answers = rank(&boards, &[ask], Effort { work: 100_000, rounds: 20 });
-    let Some(place) = answers.first().and_then(|a| a.places.first()) else {
-        return if left.0 > 0 { Word::Wait } else { Word::Nothing };
-    };
+    // Where no place has room for the job's power and it may not wait, the place with the most room is the least evil.
+    let waits = left.0 > 0;
+    let shares: &[f64] = if waits { &[1.0] } else { &[1.0, 0.6, 0.3, 0.05] };
+    let found = shares.iter().find_map(|share| {
+        let ask = JobAsk {
+            id: String::new(),
+            gpus: job.gpus,
+            gpus_per_node: Some(1),
+            kw_per_gpu: Some(share * gpu_kw(fleet, halls[0])),
+            duration: job.duration,
+            earliest: Span::ZERO,
+            latest: Span(left.0.max(0)),
+            partitions: vec![],
+            sites: vec![],
+            job_class: None,
+            one_domain: Some(false),
+        };
+        rank(&boards, &[ask], Effort { work: 100_000, rounds: 20 }).into_iter().next().and_then(|a| a.places.into_iter().next())
+    });
+    let Some(place) = found else { return if waits { Word::Wait } else { Word::Nothing } };
     let Some(hall) = halls.iter().copied().find(|h| minds[*h].site.site.id == place.site) else { return Word::Nothing };
     if place.start - boards[0].made_at > soon {
         return Word::Wait;

@@ -62,7 +62,8 @@ struct Run {
 }
 
 pub fn run(args: &PlacementArgs) -> Result<(), String> {
-    let span = Span::parse(&args.span).filter(|s| *s >= Span::hours(24)).ok_or_else(|| format!("--span {:?}: give at least 1d", args.span))?;
+    let span =
+        Span::parse(&args.span).filter(|s| *s >= Span::hours(24)).ok_or_else(|| format!("--span {:?}: give at least 1d", args.span))?;
     let arrivals = args.arrivals.as_deref().map(arrivals).transpose()?;
     let all = cases::all();
     if let Some(bad) = args.cases.iter().find(|c| !all.iter().any(|x| x.name == **c)) {
@@ -124,7 +125,9 @@ fn one(case: &Case, world: &World, arm: Arm, seed: u64, arrivals: Option<Arrival
             if !arm.hints {
                 return Word::Nothing;
             }
-            if waits.get(&j) == Some(&stamp) {
+            // A job that was told to wait is asked for again with the next board, or when its slack is over.
+            let job = &f.jobs()[j].job;
+            if waits.get(&j) == Some(&stamp) && f.now() - job.submit < job.slack {
                 return Word::Wait;
             }
             let word = mind::word(&minds, f, j, SOON);
@@ -177,7 +180,8 @@ fn table(runs: &[Run], arms: &[Arm]) -> String {
     };
     for a in arms {
         let pct = difference(a.name, arms[0].name).filter(|_| a.name != arms[0].name);
-        let text = pct.map_or(String::new(), |i| format!("{:+.3}{}", i.mean, i.half_width_95.map_or(String::new(), |h| format!(" ± {h:.3}"))));
+        let text =
+            pct.map_or(String::new(), |i| format!("{:+.3}{}", i.mean, i.half_width_95.map_or(String::new(), |h| format!(" ± {h:.3}"))));
         out.push_str(&format!(
             "  {:<22}{:>11.4}{:>26}{:>14.0}{:>11.1}{:>10.1}{:>7.1}{:>12.0}\n",
             a.name,
@@ -203,7 +207,11 @@ fn table(runs: &[Run], arms: &[Arm]) -> String {
         }
     }
     if let (Some(both), true) = (difference("setpoints and hints", "setpoints, first fit"), arms.iter().any(|a| a.setpoints)) {
-        out.push_str(&format!("  hints on top of moving setpoints: {:+.3} % ± {:.3}\n", both.mean, both.half_width_95.unwrap_or(f64::INFINITY)));
+        out.push_str(&format!(
+            "  hints on top of moving setpoints: {:+.3} % ± {:.3}\n",
+            both.mean,
+            both.half_width_95.unwrap_or(f64::INFINITY)
+        ));
     }
     let hours = of(arms[0].name, &|r| r.gpu_hours);
     let same = runs.iter().filter(|r| r.unfinished > 0).count();
@@ -226,9 +234,17 @@ fn arrivals(path: &Path) -> Result<Arrivals, String> {
         let row = row.map_err(|e| fail(e.to_string()))?;
         let bad = |what: &str| fail(format!("line {}: {what}", line + 2));
         // The minute of the hour stands behind the first colon.
-        let minute: usize = row.get(at).and_then(|t| t.split(':').nth(1)).and_then(|m| m.parse().ok()).filter(|m| *m < 60).ok_or_else(|| bad("no minute in TIMESTAMP"))?;
+        let minute: usize = row
+            .get(at)
+            .and_then(|t| t.split(':').nth(1))
+            .and_then(|m| m.parse().ok())
+            .filter(|m| *m < 60)
+            .ok_or_else(|| bad("no minute in TIMESTAMP"))?;
         let number = |i: usize| row.get(i).and_then(|t| t.parse::<f64>().ok());
-        let (c, g) = (number(context).ok_or_else(|| bad("ContextTokens is no number"))?, number(generated).ok_or_else(|| bad("GeneratedTokens is no number"))?);
+        let (c, g) = (
+            number(context).ok_or_else(|| bad("ContextTokens is no number"))?,
+            number(generated).ok_or_else(|| bad("GeneratedTokens is no number"))?,
+        );
         // A generated token costs a pass of its own; a context token shares one: about a tenth.
         minutes[minute] += g + 0.1 * c;
     }

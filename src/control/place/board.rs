@@ -3,8 +3,9 @@
 //! Words: a rack's *surcharge* is what a kW costs there above the site's marginal price: chips in warmer coolant leak
 //! more (the plant model's leak, times how much warmer its coolant returns than its partition's mean); a rack is
 //! *strained* when its coolant supply is above its neighbours' by more than [`STRAIN_K`]: its distribution unit does not
-//! hold the setpoint; a *band* says how good a rack is, 1 = best … 5 = no room.
-//! Invariants: a board has an end and is not served beyond it; a rack with no room is in band 5; the same inputs give the
+//! hold the setpoint; a *band* says how good a rack is to the plant, 1 = best … 5 = no room by power or cooling.
+//! Invariants: a board has an end and is not served beyond it; a rack with no room for its free GPUs is in band 5; racks
+//! without a free GPU are ranked last, whatever their band, so that weights do not follow every job; the same inputs give the
 //! same board.
 
 use super::outlook::{Outlook, Slot, leak_per_k, slots};
@@ -25,6 +26,8 @@ pub const STRAIN_K: f64 = 1.5;
 const STRAIN_PER_K: f64 = 0.01;
 /// Costs above the best rack's at which bands 2, 3 and 4 begin, as shares.
 const BANDS: [f64; 3] = [0.003, 0.01, 0.03];
+/// Share of its rating that a rack with all its GPUs taken may be above it before it counts as overloaded.
+const FULL_SLACK: f64 = 0.03;
 /// Thermal headroom below which a rack is not better than band 4, K.
 const TIGHT_K: f64 = 1.0;
 
@@ -180,9 +183,16 @@ impl Board {
                 .collect();
             let has_room = |i: usize, room: f64, racks: &[BoardRack]| {
                 let r = &racks[i];
-                r.free_gpus > 0 && room >= gpu_kw && r.thermal_headroom_k.is_none_or(|t| t > 0.0)
+                // A rack whose GPUs are all taken needs no room for more, and runs at its rating by right: a band speaks of
+                // the plant, who is free the scheduler knows.
+                let needs = if r.free_gpus > 0 { gpu_kw } else { -FULL_SLACK * r.rating_kw };
+                r.room_kw.is_some() && room >= needs && r.thermal_headroom_k.is_none_or(|t| t > 0.0)
             };
-            let best = judged.iter().filter(|(i, room, _)| has_room(*i, *room, racks)).map(|(i, _, _)| cost(&racks[*i])).fold(f64::INFINITY, f64::min);
+            let best = judged
+                .iter()
+                .filter(|(i, room, _)| has_room(*i, *room, racks))
+                .map(|(i, _, _)| cost(&racks[*i]))
+                .fold(f64::INFINITY, f64::min);
             for (i, room, what) in &judged {
                 let ok = has_room(*i, *room, racks);
                 let r = &mut racks[*i];
@@ -198,7 +208,7 @@ impl Board {
                 if r.free_gpus == 0 {
                     r.reasons.push("no free GPU".into());
                 }
-                if *room < gpu_kw {
+                if *room < gpu_kw && (r.free_gpus > 0 || r.room_kw.is_none()) {
                     r.reasons.push(match r.room_kw {
                         None => "its power is not known".into(),
                         Some(_) => format!("{what} leaves {room:.1} kW of room; a GPU takes {gpu_kw:.2} kW"),
@@ -208,13 +218,19 @@ impl Board {
                     r.reasons.push("its coolant return has no thermal headroom".into());
                 }
             }
-            // Bands, then costs within 0.1 % as the same, then the rack with more room, then the name: ranks do not flicker.
+            // Racks with free GPUs, bands, then costs within 0.1 % as the same, then the rack with more room, then the name: ranks do not flicker.
             let bucket = |r: &BoardRack| (cost(r) / 0.001).round() as i64;
             let mut order: Vec<usize> = judged.iter().map(|j| j.0).collect();
             let room = |r: &BoardRack| r.room_kw.unwrap_or(0.0);
             order.sort_by(|a, b| {
                 let (a, b) = (&racks[*a], &racks[*b]);
-                a.band.cmp(&b.band).then(bucket(a).cmp(&bucket(b))).then(room(b).total_cmp(&room(a))).then(a.id.cmp(&b.id))
+                let full = |r: &BoardRack| r.free_gpus == 0;
+                full(a)
+                    .cmp(&full(b))
+                    .then(a.band.cmp(&b.band))
+                    .then(bucket(a).cmp(&bucket(b)))
+                    .then(room(b).total_cmp(&room(a)))
+                    .then(a.id.cmp(&b.id))
             });
             for (rank, i) in order.into_iter().enumerate() {
                 racks[i].rank = rank as u32 + 1;
@@ -236,7 +252,11 @@ fn rack(view: &View, all: &[RackView], r: &RackView, leak: f64, ceiling: Option<
         Some(mean) if r.return_c.is_finite() => {
             extra = leak * (r.return_c - mean);
             if extra.abs() > 5e-4 {
-                reasons.push(format!("its coolant returns at {:.1} °C, {mean:.1} °C on average: leakage {:+.2} %", r.return_c, 100.0 * extra));
+                reasons.push(format!(
+                    "its coolant returns at {:.1} °C, {mean:.1} °C on average: leakage {:+.2} %",
+                    r.return_c,
+                    100.0 * extra
+                ));
             }
         }
         _ => reasons.push("its own coolant temperatures are not known; taken as average".into()),

@@ -226,9 +226,12 @@ impl Look<'_> {
             let own = |i: usize| {
                 // A limit on a setpoint itself holds for what is tried too.
                 let l = &self.view.site.limits[i];
-                let Some(a) = l.actuator.as_ref().and_then(|a| self.view.site.actuators.iter().position(|x| x.id == *a)) else { return 0.0 };
+                let Some(a) = l.actuator.as_ref().and_then(|a| self.view.site.actuators.iter().position(|x| x.id == *a)) else {
+                    return 0.0;
+                };
                 let (low, high) = l.above.as_ref().map_or((0.0, 0.0), |r| (self.view.role(r).low, self.view.role(r).high));
-                let d = l.max.map_or(f64::INFINITY, |m| low + m - setpoints[a]).min(l.min.map_or(f64::INFINITY, |m| setpoints[a] - high - m));
+                let d =
+                    l.max.map_or(f64::INFINITY, |m| low + m - setpoints[a]).min(l.min.map_or(f64::INFINITY, |m| setpoints[a] - high - m));
                 if d.is_finite() { (l.margin - d).max(0.0) * 10.0 } else { 0.0 }
             };
             (0..self.view.site.limits.len())

@@ -101,7 +101,9 @@ pub fn rank(boards: &[Arc<Board>], jobs: &[JobAsk], effort: Effort) -> Vec<Answe
             places.push(shown(&state, &map, j, kwh, &chosen));
             if jobs.len() <= ALTERNATIVES_FOR {
                 let other = state.places_for(j, None, PLACES_MAX);
-                places.extend(other.iter().filter(|(_, p)| *p != chosen).take(PLACES_MAX - 1).map(|(kwh, p)| shown(&state, &map, j, *kwh, p)));
+                places.extend(
+                    other.iter().filter(|(_, p)| *p != chosen).take(PLACES_MAX - 1).map(|(kwh, p)| shown(&state, &map, j, *kwh, p)),
+                );
             }
             state.put(j, chosen);
         } else {
@@ -248,6 +250,13 @@ fn why_not(p: &Problem, j: usize) -> String {
     let room = |c: usize| p.caps[c].room_kw[ask.earliest];
     // The cap over most racks that has no room for it speaks first.
     let over = |c: usize| racks.iter().filter(|r| r.caps.contains(&c)).count();
-    let tight = used.iter().filter(|&&c| room(c) < ask.kw() && over(c) > 1).max_by_key(|&&c| over(c)).or(used.iter().min_by(|a, b| room(**a).total_cmp(&room(**b))));
-    tight.map_or_else(|| "no room".into(), |&c| format!("{} has room for {:.1} kW; the job takes {:.1} kW", p.caps[c].name, room(c).max(0.0), ask.kw()))
+    let tight = used
+        .iter()
+        .filter(|&&c| room(c) < ask.kw() && over(c) > 1)
+        .max_by_key(|&&c| over(c))
+        .or(used.iter().min_by(|a, b| room(**a).total_cmp(&room(**b))));
+    tight.map_or_else(
+        || "no room".into(),
+        |&c| format!("{} has room for {:.1} kW; the job takes {:.1} kW", p.caps[c].name, room(c).max(0.0), ask.kw()),
+    )
 }

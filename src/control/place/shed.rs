@@ -95,9 +95,8 @@ fn acts(board: &Board, breach: &Breach, jobs: &[KnownJob], others: &[Arc<Board>]
             act("delay", &j.id, 0.0, format!("keeps {:.1} kW from being added; no work is lost{slack}", j.kw))
         })
         .collect();
-    let room_elsewhere = |gpus: u32, kw: f64| {
-        others.iter().find(|o| o.slots[0].room_kw >= kw && o.racks.iter().map(|r| r.free_gpus).sum::<u32>() >= gpus)
-    };
+    let room_elsewhere =
+        |gpus: u32, kw: f64| others.iter().find(|o| o.slots[0].room_kw >= kw && o.racks.iter().map(|r| r.free_gpus).sum::<u32>() >= gpus);
     let mut moves: Vec<Act> = (jobs.iter())
         .filter(|j| !j.waits && j.racks.iter().any(under))
         .filter_map(|j| {

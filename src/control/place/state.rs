@@ -96,7 +96,11 @@ impl<'a> State<'a> {
             }
         }
         let left = |&(c, kw): &(usize, f64)| (c, self.least_room(c, place.start, until) - kw);
-        added.iter().map(left).min_by(|a, b| a.1.total_cmp(&b.1)).map_or((String::new(), f64::INFINITY), |(c, kw)| (self.p.caps[c].name.clone(), kw.max(0.0)))
+        added
+            .iter()
+            .map(left)
+            .min_by(|a, b| a.1.total_cmp(&b.1))
+            .map_or((String::new(), f64::INFINITY), |(c, kw)| (self.p.caps[c].name.clone(), kw.max(0.0)))
     }
 
     /// Objective so far, kWh.
@@ -267,7 +271,8 @@ impl<'a> State<'a> {
                 break;
             }
             let domain = d.racks.first().map(|r| self.p.racks[*r].domain);
-            if !ask.partitions.get(d.partition).copied().unwrap_or(false) || forbidden.is_some_and(|(s, f)| s == start && Some(f) == domain) {
+            if !ask.partitions.get(d.partition).copied().unwrap_or(false) || forbidden.is_some_and(|(s, f)| s == start && Some(f) == domain)
+            {
                 continue;
             }
             self.work += 1;

@@ -3,7 +3,7 @@
 //! Slurm 22.05 writes plain numbers and texts; later versions write `{"set": true, "infinite": false, "number": 7}` and
 //! lists of states. Invariant: reading is total; what has no identifier or no state is counted, never guessed.
 
-use super::node::gpus;
+use super::node::{gpus, gres};
 use crate::site::hosts;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -68,15 +68,27 @@ fn one(v: &Value) -> Option<Option<Job>> {
         _ => return Some(None),
     };
     let text = |key: &str| v.get(key).and_then(Value::as_str).unwrap_or("").to_owned();
-    let when = |key: &str| v.get(key).or_else(|| v.get("time").and_then(|t| t.get(key.trim_end_matches("_time")))).and_then(number).unwrap_or(0);
+    let when =
+        |key: &str| v.get(key).or_else(|| v.get("time").and_then(|t| t.get(key.trim_end_matches("_time")))).and_then(number).unwrap_or(0);
     let nodes = split_hosts(&text("nodes"));
     let tres = [text("tres_alloc_str"), text("tres_req_str")];
     let listed = |side: &str| {
         let all = v.get("tres").and_then(|t| t.get(side)).and_then(Value::as_array)?;
-        let gpu = |t: &&Value| t.get("type").and_then(Value::as_str) == Some("gres") && t.get("name").and_then(Value::as_str) == Some("gpu");
+        let gpu =
+            |t: &&Value| t.get("type").and_then(Value::as_str) == Some("gres") && t.get("name").and_then(Value::as_str) == Some("gpu");
         all.iter().find(gpu).and_then(|t| t.get("count")).and_then(number).and_then(|n| u32::try_from(n).ok())
     };
-    let count = tres.iter().find_map(|t| gpus(t)).or_else(|| listed("allocated")).or_else(|| listed("requested")).unwrap_or(0);
+    // Where the cluster does not account for GPUs, the job's own lists tell.
+    let detail = || {
+        let all = v.get("gres_detail").and_then(Value::as_array).filter(|a| !a.is_empty())?;
+        Some(all.iter().filter_map(Value::as_str).map(gres).sum::<u32>()).filter(|n| *n > 0)
+    };
+    let per_node = || {
+        let each = gres(text("tres_per_node").split(':').skip_while(|w| *w == "gres").collect::<Vec<_>>().join(":").as_str());
+        Some(each * u32::try_from(v.get("node_count").and_then(number).unwrap_or(1).max(1)).unwrap_or(1)).filter(|n| *n > 0)
+    };
+    let told = tres.iter().find_map(|t| gpus(t)).or_else(|| listed("allocated")).or_else(|| listed("requested"));
+    let count = told.or_else(detail).or_else(per_node).unwrap_or(0);
     let (deadline, limit_min) = (when("deadline"), v.get("time_limit").and_then(number).unwrap_or(0));
     Some(Some(Job {
         id: id.to_string(),
@@ -120,6 +132,9 @@ mod tests {
         assert_eq!((jobs.len(), bad), (2, 1));
         assert_eq!((jobs[0].nodes.as_slice(), jobs[0].gpus), (["n01", "n02", "m7"].map(String::from).as_slice(), 16));
         assert_eq!((jobs[1].waits, jobs[1].gpus, jobs[1].latest_start_s), (true, 2, 3600));
+        let bare = r#"{"jobs":[{"job_id":1,"job_state":"RUNNING","nodes":"n1","tres_alloc_str":"cpu=1","gres_detail":["gpu:h100:2(IDX:0-1)"]},
+            {"job_id":2,"job_state":"PENDING","tres_per_node":"gres:gpu:4","node_count":3}]}"#;
+        assert_eq!(parse(bare).unwrap().0.iter().map(|j| j.gpus).collect::<Vec<_>>(), [2, 12]);
         let new = r#"{"jobs":[{"job_id":7,"job_state":["RUNNING"],"nodes":"n1","start_time":{"set":true,"infinite":false,"number":5}}]}"#;
         assert_eq!(parse(new).unwrap().0[0].start_s, 5);
         let sacct = r#"{"jobs":[{"job_id":3,"state":{"current":"RUNNING"},"nodes":"n3","time":{"start":9,"end":0},"tres":{"allocated":[{"type":"gres","name":"gpu","count":4}]}}]}"#;

@@ -1,4 +1,5 @@
-//! Nodes as `scontrol show node --oneliner` prints them (Slurm 21.08 to 24.x).
+//! Nodes as `scontrol show node --details --oneliner` prints them (Slurm 21.08 to 24.x). GPUs stand in `CfgTRES` and
+//! `AllocTRES` only where the cluster accounts for them; `Gres` and `GresUsed` always do.
 //!
 //! Invariant: reading is total; a line without a name or a weight is left out and counted.
 
@@ -59,7 +60,7 @@ fn one(line: &str) -> Option<Node> {
         features: text("AvailableFeatures"),
         partitions: text("Partitions").split(',').filter(|p| !p.is_empty()).map(str::to_owned).collect(),
         gpus: gpus(&text("CfgTRES")).unwrap_or_else(|| gres(&text("Gres"))),
-        gpus_used: gpus(&text("AllocTRES")).unwrap_or(0),
+        gpus_used: gpus(&text("AllocTRES")).unwrap_or_else(|| gres(&text("GresUsed"))),
         state: word,
         out,
     })
@@ -71,7 +72,7 @@ pub(super) fn gpus(tres: &str) -> Option<u32> {
 }
 
 /// `gpu:h100:8(S:0-1),nic:2`: GPUs of all types.
-fn gres(text: &str) -> u32 {
+pub(super) fn gres(text: &str) -> u32 {
     let count = |g: &str| {
         let g = g.split('(').next().unwrap_or("");
         if g != "gpu" && !g.starts_with("gpu:") {
@@ -79,7 +80,20 @@ fn gres(text: &str) -> u32 {
         }
         g.rsplit(':').next().and_then(|n| n.parse::<u32>().ok()).unwrap_or(1)
     };
-    text.split(',').map(count).sum()
+    // A comma inside brackets separates indices (`gpu:h100:3(IDX:0,4-5)`).
+    let (mut sum, mut depth, mut from) = (0_u32, 0, 0);
+    for (i, c) in text.char_indices() {
+        match c {
+            '(' | '[' => depth += 1,
+            ')' | ']' => depth -= 1,
+            ',' if depth == 0 => {
+                sum = sum.saturating_add(count(&text[from..i]));
+                from = i + 1;
+            }
+            _ => {}
+        }
+    }
+    sum.saturating_add(count(&text[from..]))
 }
 
 #[cfg(test)]
@@ -94,6 +108,8 @@ mod tests {
         assert_eq!((nodes.len(), bad), (2, 1));
         assert_eq!((nodes[0].weight, nodes[0].gpus, nodes[0].gpus_used, nodes[0].out), (10, 8, 3, false));
         assert_eq!((nodes[0].features.as_str(), nodes[0].state.as_str()), ("a,b", "mixed"));
+        let (used, _) = parse("NodeName=n Weight=1 Gres=gpu:h100:8 GresUsed=gpu:h100:3(IDX:0,4-5),nic:1 State=MIXED");
+        assert_eq!((used[0].gpus, used[0].gpus_used), (8, 3));
         assert_eq!((nodes[1].gpus, nodes[1].out, nodes[1].features.as_str()), (4, true, ""));
     }
 }

@@ -58,7 +58,8 @@ pub fn problem(seed: u64, size: Size) -> Problem {
                 let own = p.caps.len();
                 let busy = rng.random_range(0..=size.nodes / 2);
                 let ends = rng.random_range(0..size.slots);
-                p.caps.push(Cap { name: format!("rack {}", p.racks.len()), room_kw: vec![rack_kw * rng.random_range(0.5..1.0); size.slots] });
+                p.caps
+                    .push(Cap { name: format!("rack {}", p.racks.len()), room_kw: vec![rack_kw * rng.random_range(0.5..1.0); size.slots] });
                 p.racks.push(Rack {
                     site,
                     domain,
