@@ -21,12 +21,15 @@ mod events;
 mod metrics;
 mod openapi;
 mod page;
+mod placement;
+mod placement_model;
 mod query;
 mod routes;
 
 pub use error::{Fault, Problem};
 pub use metrics::OPENMETRICS;
 pub use openapi::document;
+pub use placement::ExtenderVerb;
 pub use query::{SERIES_ROWS_MAX, SeriesQuery};
 
 use crate::time::Timestamp;
@@ -71,6 +74,21 @@ pub trait Backend: Send + Sync + 'static {
     fn pin(&self, site: &str, act: &PinAct) -> Result<Done, Fault>;
     /// The newest placement hints of a site; `job_class` narrows them. `None` before the first.
     fn hints(&self, site: &str, job_class: Option<&str>) -> Option<Hints>;
+    /// Places for jobs. May block.
+    fn rank(&self, ask: &RankAsk) -> Result<RankAnswer, Fault> {
+        let _ = ask;
+        Err(Fault::unavailable("this service ranks no jobs", "ask one that has sites"))
+    }
+    /// A scheduler tells of free GPUs and jobs.
+    fn occupancy(&self, told: &Occupancy) -> Result<Done, Fault> {
+        let _ = told;
+        Err(Fault::unavailable("this service takes no occupancy", "tell one that has sites"))
+    }
+    /// A message of kube-scheduler to its extender, and the answer to it.
+    fn extend_kubernetes(&self, verb: ExtenderVerb, message: &serde_json::Value) -> Result<serde_json::Value, Fault> {
+        let _ = (verb, message);
+        Err(Fault::unavailable("this service extends no scheduler", "ask one that has sites"))
+    }
     /// The energy account of each site and period. May block.
     fn kpis(&self) -> Vec<Kpi>;
     /// The ledger of a site with `from <= made_at < to`, at most `limit` lines, the newest. May block.
@@ -129,7 +147,8 @@ pub fn guarded(backend: Arc<dyn Backend>, gate: Arc<dyn access::Gatekeeper>) -> 
         .route("/api/v1/recommendations", get(routes::recommendations))
         .route("/api/v1/recommendations/{id}", get(routes::recommendation))
         .route("/api/v1/recommendations/{id}/approve", post(acts::approve))
-        .route("/api/v1/placement/hints", get(routes::hints))
+        .route("/api/v1/placement/hints", get(placement::hints))
+        .route("/api/v1/placement/slurm", get(placement::slurm))
         .route("/api/v1/kpis", get(routes::kpis))
         .route("/api/v1/sites/{id}/ledger", get(routes::ledger))
         .route("/api/v1/health", get(routes::health))
@@ -142,16 +161,28 @@ pub fn guarded(backend: Arc<dyn Backend>, gate: Arc<dyn access::Gatekeeper>) -> 
         .route("/api/v1/events", get(events::events))
         .route("/api/v1/openapi.json", get(openapi::serve))
         .route("/metrics", get(metrics::serve))
+        .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))
+        .merge(lists())
         .merge(page::routes())
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::wrong_method)
         .layer(axum::middleware::from_fn(access::guard))
         .layer(Extension(gate))
-        .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, Duration::from_secs(REQUEST_SECONDS_MAX)))
         .layer(axum::middleware::map_response(error::as_problem))
         .layer(CompressionLayer::new())
         .with_state(backend)
+}
+
+/// What takes lists: jobs, nodes, names.
+fn lists() -> Router<Shared> {
+    Router::new()
+        .route("/api/v1/placement/rank", post(placement::rank))
+        .route("/api/v1/placement/occupancy", post(placement::occupancy))
+        .route("/k8s/filter", post(placement::filter))
+        .route("/k8s/prioritize", post(placement::prioritize))
+        .layer(axum::extract::DefaultBodyLimit::disable())
+        .layer(RequestBodyLimitLayer::new(placement::LIST_BYTES_MAX))
 }
 
 /// Runs what may block without holding up the other requests.

@@ -3,6 +3,7 @@
 //! Invariants: instants are epoch milliseconds (`at`, `*_at`, `*_until`) on the clock of the site that they belong to;
 //! a number whose unit is not in its name has a `unit` beside it; what is unknown is `null`, never zero.
 
+pub use super::placement_model::*;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -349,34 +350,6 @@ pub struct PinAct {
 pub struct Done {
     /// One sentence for the operator.
     pub text: String,
-}
-
-/// One rack in a placement hint.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Hint {
-    /// 1 = best.
-    pub rank: u32,
-    pub partition: String,
-    pub rack: String,
-    pub job_class: String,
-    /// GPUs of the rack that no job holds; null where no point tells.
-    pub gpus_free: Option<u32>,
-    /// Energy that one more GPU-hour costs here, kWh.
-    pub marginal_kwh_per_gpu_hour: f64,
-    pub marginal_sigma: Option<f64>,
-    pub reason: String,
-}
-
-/// Ranked racks with their time limit.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Hints {
-    pub site: String,
-    pub made_at: i64,
-    /// Past this instant on the site's clock the hints are not served.
-    pub valid_until: i64,
-    /// The site's clock when asked, epoch ms.
-    pub now: i64,
-    pub racks: Vec<Hint>,
 }
 
 /// One line of the energy account.

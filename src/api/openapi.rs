@@ -1,6 +1,6 @@
 //! `openapi.json`: the contract, made from the handlers themselves.
 
-use super::{access, acts, events, metrics, routes};
+use super::{access, acts, events, metrics, placement, routes};
 use axum::Json;
 use utoipa::OpenApi;
 
@@ -19,7 +19,12 @@ use utoipa::OpenApi;
         routes::forecasts,
         routes::recommendations,
         routes::recommendation,
-        routes::hints,
+        placement::hints,
+        placement::rank,
+        placement::occupancy,
+        placement::slurm,
+        placement::filter,
+        placement::prioritize,
         routes::kpis,
         routes::ledger,
         routes::audit,

@@ -7,8 +7,7 @@ use crate::reading::PointId;
 use crate::time::{Span, Timestamp};
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, Uri, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{StatusCode, Uri};
 
 /// The year 9999: beyond it a time is a mistake.
 const LAST_INSTANT: usize = 253_402_300_799_000;
@@ -172,34 +171,6 @@ pub(super) async fn recommendation(State(backend): State<Shared>, Path(id): Path
 pub(super) fn no_recommendation(id: &str) -> Fault {
     let shown: String = id.chars().take(80).collect();
     Fault::unknown("id", format!("no recommendation is called {shown:?}"), "see /api/v1/recommendations")
-}
-
-/// Ranked racks for new jobs. Hints past their time limit are refused with 503, never served as fresh.
-#[utoipa::path(get, path = "/api/v1/placement/hints", params(("site" = String, Query), ("job_class" = Option<String>, Query)),
-    responses((status = 200, body = Hints), (status = 304, description = "not changed since the ETag in If-None-Match"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json", description = "no fresh hints")))]
-pub(super) async fn hints(State(backend): State<Shared>, headers: HeaderMap, uri: Uri) -> Result<Response, Fault> {
-    let params = Params::read(&uri, &["site", "job_class"])?;
-    let site = find_site(&backend, params.required("site", "name one, see /api/v1/sites")?)?;
-    let stale = "place without hints until fresh ones come; see /api/v1/health for why there are none";
-    let Some(hints) = backend.hints(&site.id, params.text("job_class")) else {
-        return Err(Fault::unavailable(format!("{} has no placement hints yet", site.id), stale));
-    };
-    if hints.now > hints.valid_until {
-        let ended = Timestamp(hints.valid_until);
-        return Err(Fault::unavailable(format!("the newest placement hints of {} ended at {ended} on its clock", site.id), stale));
-    }
-    // The tag covers what a scheduler would act on, not the moment of asking.
-    let content = serde_json::to_vec(&(&hints.site, hints.made_at, hints.valid_until, &hints.racks)).unwrap_or_default();
-    let tag = format!("\"{}\"", &blake3::hash(&content).to_hex()[..16]);
-    let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|v| v.to_str().ok());
-    let same = known.flat_map(|v| v.split(',')).map(str::trim).any(|t| t == "*" || t.trim_start_matches("W/") == tag);
-    let marks = [(header::ETAG, tag), (header::CACHE_CONTROL, "no-cache".to_owned())];
-    Ok(match same {
-        true => (StatusCode::NOT_MODIFIED, marks).into_response(),
-        false => (marks, Json(hints)).into_response(),
-    })
 }
 
 /// Predicted, realised and forgone energy of a site's recommendations.

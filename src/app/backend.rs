@@ -5,11 +5,12 @@ use super::audit::{ActOf, Audit};
 use super::gauges::Gauges;
 use super::influx::Influx;
 use super::journal::{Energy, Row};
+use super::placement;
 use super::site_task::{Core, SiteShared, host_now};
 use super::views::{self, at, band, baseline_of_day, held_text, known, line, link, loops, objective_text, unit_of, why_text};
 use crate::api::chart::{ActuatorChart, LimitChart, LoopChart, Overview};
 use crate::api::model::*;
-use crate::api::{Backend, Fault, SERIES_ROWS_MAX, SeriesQuery};
+use crate::api::{Backend, ExtenderVerb, Fault, SERIES_ROWS_MAX, SeriesQuery};
 use crate::control::{self, Operation, Order};
 use crate::event::{HINTS, INFLUX_READS, Tally};
 use crate::site::SiteFile;
@@ -481,30 +482,22 @@ impl Backend for ServiceBackend {
 
     fn hints(&self, site: &str, job_class: Option<&str>) -> Option<Hints> {
         let s = self.find(site).ok()?;
-        let core = s.core();
-        let now = core.ingest.clock()?;
-        let mut out = Hints { site: site.to_owned(), made_at: i64::MAX, valid_until: i64::MAX, now: now.0, racks: Vec::new() };
-        for h in core.brain.hints.iter().filter(|h| job_class.is_none_or(|c| c == h.job_class)) {
-            out.made_at = out.made_at.min(h.made_at.0);
-            out.valid_until = out.valid_until.min(h.valid_until.0);
-            for r in &h.racks {
-                out.racks.push(Hint {
-                    rank: r.rank,
-                    partition: h.partition.clone(),
-                    rack: r.rack.clone(),
-                    job_class: h.job_class.clone(),
-                    gpus_free: None,
-                    marginal_kwh_per_gpu_hour: r.marginal_kwh_per_gpu_hour,
-                    marginal_sigma: None,
-                    reason: r.reasons.join("; "),
-                });
-            }
-        }
-        if out.racks.is_empty() {
-            return None;
-        }
+        let out = placement::hints(&self.sites, s, job_class)?;
         self.tally.add(HINTS, site, 1);
         Some(out)
+    }
+
+    fn rank(&self, ask: &RankAsk) -> Result<RankAnswer, Fault> {
+        placement::rank_jobs(&self.sites, ask)
+    }
+
+    fn occupancy(&self, told: &Occupancy) -> Result<Done, Fault> {
+        let s = self.find(&told.site)?;
+        placement::take_occupancy(s, told)
+    }
+
+    fn extend_kubernetes(&self, verb: ExtenderVerb, message: &serde_json::Value) -> Result<serde_json::Value, Fault> {
+        placement::extend_kubernetes(&self.sites, verb, message)
     }
 
     fn ledger(&self, site: &str, from: Timestamp, to: Timestamp, limit: usize) -> Result<Ledger, Fault> {

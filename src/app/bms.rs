@@ -94,6 +94,9 @@ impl SimulatedBms {
         Ok(bms)
     }
 
+    pub fn hall_mut(&mut self) -> &mut Hall {
+        &mut self.hall
+    }
     pub fn hall(&self) -> &Hall {
         &self.hall
     }

@@ -7,11 +7,13 @@
 use super::history::HistoryFile;
 use super::journal::{Journal, Row};
 use super::learner::{Learner, PlantModel, row_of};
+use super::placement::{self, Occupied};
 use crate::control::controller::HEARTBEAT_LOST;
 use crate::control::ledger::{self, Applied};
+use crate::control::place::Board;
 use crate::control::plan::Tuning;
 use crate::control::view::{Price, RAMP, combine};
-use crate::control::{Bindings, Controller, Hints, LoadForecast, ModeEvent, RackView, Recommendation, Request, View, ViewBuilder};
+use crate::control::{Bindings, Controller, LoadForecast, ModeEvent, RackView, Recommendation, Request, View, ViewBuilder};
 use crate::control::{Entry, Why};
 use crate::event::{FORECAST_FALLBACKS, Tally};
 use crate::forecast::{Forecast, Forecaster, Series, WeatherSeries, Window};
@@ -74,7 +76,10 @@ pub struct Brain {
     /// Forecast of the site's load some time ago, for the report: (made for, p10, p50, p90) half an hour ahead.
     pub past_forecasts: VecDeque<(Timestamp, [f64; 3])>,
     pub recommendations: VecDeque<Recommendation>,
-    pub hints: Vec<Hints>,
+    /// Where jobs may go; none where no model can tell.
+    pub board: Option<Arc<Board>>,
+    /// What a scheduler told of free GPUs and jobs.
+    pub occupancy: Option<Occupied>,
     pub drift: Drift,
     pub findings: Vec<String>,
     /// What electricity costs (€/MWh) and emits (g/kWh).
@@ -125,7 +130,8 @@ impl Brain {
             forecasts: Vec::new(),
             past_forecasts: VecDeque::new(),
             recommendations: VecDeque::new(),
-            hints: Vec::new(),
+            board: None,
+            occupancy: None,
             drift: Drift::default(),
             findings: Vec::new(),
             model_news: None,
@@ -343,10 +349,8 @@ impl Brain {
         let model = self.model.as_ref().map(PlantModel::predict);
         let tick = self.controller.tick(&view, model, tally);
         let racks = self.rack_views(catalogue, latest);
-        self.hints = match model {
-            Some(model) => crate::control::place::hints(&view, &racks, model),
-            None => Vec::new(),
-        };
+        let outlook = placement::outlook(self, &view, tick.recommendation.as_ref());
+        self.board = model.and_then(|m| Board::new(&view, &racks, &outlook, m)).map(Arc::new);
         let entry = row.as_ref().and_then(|row| self.settle(row, &view));
         if let Some(r) = &tick.recommendation {
             let applied = match self.controller.approval() {
@@ -424,7 +428,7 @@ impl Brain {
     }
 
     /// Weather some time ahead: it changes as it did yesterday; without a yesterday it stays.
-    fn weather_ahead(&self, weather: Weather, now: Timestamp, ahead: Span) -> Weather {
+    pub(super) fn weather_ahead(&self, weather: Weather, now: Timestamp, ahead: Span) -> Weather {
         let day = Span::hours(24);
         let change = |s: &Series| {
             let d = s.at(now + ahead - day) - s.at(now - day);
@@ -436,6 +440,7 @@ impl Brain {
 
     fn rack_views(&self, catalogue: &Catalogue, latest: &dyn Fn(PointId) -> Option<Latest>) -> Vec<RackView> {
         let value = |id: Option<PointId>| id.and_then(latest).filter(|l| l.quality.usable()).map_or(f64::NAN, |l| l.value);
+        let told = self.occupancy.as_ref().filter(|o| o.holds(self.last_beat));
         (self.racks.iter())
             .filter_map(|r| {
                 let partition = self.site.partitions.get(r.partition)?;
@@ -447,7 +452,7 @@ impl Brain {
                     rating_kw: partition.rack_rating_kw,
                     supply_c: value(r.supply),
                     return_c: value(r.back),
-                    free_gpus: None,
+                    free_gpus: told.and_then(|o| o.free_on(partition, &r.id)),
                 })
             })
             .collect()

@@ -3,6 +3,7 @@
 //! Invariants: unknown keys are refused with their line; every reference inside the file resolves; a bound is a pair
 //! with `lo < hi`. A site file never carries a physical parameter of the plant: those are identified from telemetry.
 
+use super::placement::{Domain, Energy, PowerCap, RackNodes, hosts};
 use super::{Alert, Selector, Source};
 use crate::time::Span;
 use serde::{Deserialize, Serialize};
@@ -369,6 +370,23 @@ pub struct Partition {
     pub rack_rating_kw: f64,
     /// Job classes that the partition takes (`training`, `inference`).
     pub job_classes: Vec<String>,
+    /// Its name in Slurm or Kubernetes; `id` where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduler_name: Option<String>,
+    /// Which nodes each rack has; a rack that is not listed is one node of its own name.
+    #[serde(default, rename = "rack", skip_serializing_if = "Vec::is_empty")]
+    pub racks_nodes: Vec<RackNodes>,
+}
+
+impl Partition {
+    /// Nodes of a rack, as the scheduler names them.
+    pub fn nodes_of(&self, rack: &str) -> Vec<String> {
+        let listed = self.racks_nodes.iter().find(|r| r.rack == rack);
+        listed.map_or_else(|| vec![rack.to_owned()], |r| r.nodes.iter().filter_map(|n| hosts(n).ok()).flatten().collect())
+    }
+    pub fn scheduler_name(&self) -> &str {
+        self.scheduler_name.as_deref().unwrap_or(&self.id)
+    }
 }
 
 /// A site file, checked.
@@ -400,6 +418,14 @@ pub struct SiteFile {
     pub meters: Vec<Meter>,
     #[serde(default, rename = "partition")]
     pub partitions: Vec<Partition>,
+    /// Power caps that jobs may not break, besides each rack's rating.
+    #[serde(default, rename = "cap", skip_serializing_if = "Vec::is_empty")]
+    pub caps: Vec<PowerCap>,
+    /// Racks inside which a training job should stay; a rack that is in none is one of its own.
+    #[serde(default, rename = "domain", skip_serializing_if = "Vec::is_empty")]
+    pub domains: Vec<Domain>,
+    #[serde(default)]
+    pub energy: Energy,
 }
 
 impl SiteFile {
@@ -549,6 +575,19 @@ impl SiteFile {
                 return fail(format!("partition {:?}", p.id), "gpus_per_rack and rack_rating_kw must be above 0");
             }
         }
+        for r in self.partitions.iter().flat_map(|p| &p.racks_nodes) {
+            for list in &r.nodes {
+                hosts(list).map_err(|why| (format!("nodes of rack {:?}", r.rack), why))?;
+            }
+        }
+        for c in &self.caps {
+            super::placement::check_cap(c)?;
+            if let Some(r) = c.role.as_ref().filter(|r| !role(r)) {
+                return fail(format!("cap {:?}", c.id), &format!("no role is named {r:?}; add a [[role]] with that name"));
+            }
+        }
+        unique("cap", self.caps.iter().map(|r| &r.id))?;
+        unique("domain", self.domains.iter().map(|r| &r.id))?;
         unique("role", self.roles.iter().map(|r| &r.name))?;
         unique("loop", self.loops.iter().map(|r| &r.id))?;
         unique("actuator", self.actuators.iter().map(|r| &r.id))?;

@@ -10,6 +10,7 @@ mod alert;
 mod catalogue;
 mod classes;
 mod file;
+mod placement;
 mod point;
 mod selector;
 mod source;
@@ -22,6 +23,7 @@ pub use file::{
     Actuator, Bus, ClockSource, Combine, Control, Limit, Loop, Meter, MeterBoundary, Objective, Partition, Role, Signals, SiteFile,
     SiteFileError, SiteName, StartMode, Weights,
 };
+pub use placement::{CapKind, Domain, Energy, PowerCap, RackNodes, hosts, names_rack};
 pub use point::{Point, StateText};
 pub use selector::Selector;
 pub use source::{Format, SOURCE_POINTS, Source, SourceValue, TimeUnit, Undeclared};

@@ -10,7 +10,7 @@ use tramuntana::control::check::{Memory, check};
 use tramuntana::control::mode::{Operation, Order, Orders};
 use tramuntana::control::plan::{Start, Tuning, plan};
 use tramuntana::control::view::{ActuatorView, combine};
-use tramuntana::control::{Aged, Bindings, Controller, Link, LoadForecast, RackView, View, ViewBuilder};
+use tramuntana::control::{Aged, Bindings, Board, Controller, Link, LoadForecast, Outlook, RackView, View, ViewBuilder};
 use tramuntana::event::{REQUESTS_CLAMPED, REQUESTS_REFUSED, Tally};
 use tramuntana::plant::identified;
 use tramuntana::plant::predict::{Fit, Outcome, PlantState, Predict, StepInput};
@@ -440,13 +440,23 @@ fn racks_with_room_and_low_resistance_come_first() {
         free_gpus: Some(free),
     };
     let racks = [rack("hot", 60.0, 34.0, 10), rack("cool", 60.0, 31.0, 10), rack("full", 60.0, 30.0, 0), rack("rated", 131.0, 44.0, 4)];
-    let hints = tramuntana::control::place::hints(&v, &racks, &Simple::new());
-    let order: Vec<&str> = hints[0].racks.iter().map(|r| r.rack.as_str()).collect();
-    assert_eq!(order[..2], ["cool", "hot"]);
-    assert!(hints[0].racks.iter().filter(|r| r.band == 5).count() == 2, "{hints:?}");
+    let outlook = Outlook {
+        slot: Span::minutes(30),
+        weather: vec![v.weather; 4],
+        p50_kw: vec![vec![800.0]; 4],
+        p90_kw: vec![vec![850.0]; 4],
+        setpoints: v.in_force(),
+    };
+    let board = Board::new(&v, &racks, &outlook, &Simple::new()).expect("a board");
+    let mut ranked: Vec<_> = board.racks.iter().collect();
+    ranked.sort_by_key(|r| r.rank);
+    assert_eq!(ranked.iter().map(|r| r.id.as_str()).take(2).collect::<Vec<_>>(), ["cool", "hot"]);
+    // A rack at its rating has no room for its free GPUs; one whose GPUs are taken is last, in its own band.
+    assert_eq!((ranked[2].id.as_str(), ranked[2].band, ranked[3].id.as_str()), ("rated", 5, "full"), "{ranked:?}");
     // 132 kW / 72 GPUs × marginal: the plant costs more than the load itself.
-    assert!(hints[0].racks[0].marginal_kwh_per_gpu_hour > 1.83 && hints[0].racks[0].marginal_kwh_per_gpu_hour < 3.0);
-    assert!(hints[0].fresh(v.now) && !hints[0].fresh(hints[0].valid_until));
+    let kwh = board.marginal(ranked[0], 0);
+    assert!(kwh > 1.83 && kwh < 3.0, "{kwh}");
+    assert!(board.fresh(v.now) && !board.fresh(board.valid_until));
 }
 
 fn hall(id: &str, seed: u64, span: Span) -> (Hall, SiteFile) {

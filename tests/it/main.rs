@@ -15,6 +15,8 @@ mod greybox;
 mod influx;
 mod ingest;
 mod link;
+mod placement;
+mod placement_boards;
 mod plant;
 mod plant_model;
 mod quality;

@@ -170,6 +170,11 @@ impl Twin {
     pub fn truth(&self) -> &Truth {
         &self.truth
     }
+    /// Takes other parameters for the same racks and CDUs; its state stays.
+    pub fn respec(&mut self, spec: Arc<TwinSpec>) {
+        debug_assert!(spec.racks() == self.spec.racks() && spec.cdus.len() == self.spec.cdus.len());
+        self.spec = spec;
+    }
     /// CDU that a rack hangs on.
     pub fn cdu_of(&self, rack: usize) -> usize {
         self.rack_cdu[rack]

@@ -136,6 +136,26 @@ impl Hall {
         self.now += span;
     }
 
+    /// One step with the racks' power given by somebody else: [`super::fleet`] places jobs over several halls. Each rack's
+    /// power at a chip temperature of 50 °C, kW; GPUs that jobs hold, and how busy they are, %.
+    pub fn advance_given(&mut self, rack_kw: &[f64], gpus: u32, utilisation_pct: f64) {
+        let span = self.step_span();
+        self.guard.tick(self.now, span);
+        self.work.set(gpus, utilisation_pct);
+        let weather = self.scenario.weather.at(self.now);
+        self.twin.step(span.as_secs_f64(), &self.guard.in_force(), rack_kw, weather);
+        if self.now - self.scenario.start >= WARM_UP {
+            self.account.add(self.twin.spec(), self.twin.truth(), span, gpus, self.guard.in_force());
+        }
+        self.account.requests = self.guard.stats;
+        self.now += span;
+    }
+
+    /// The plant changes (a distribution unit fouls): the same racks and machines with other parameters.
+    pub fn respec(&mut self, spec: Arc<TwinSpec>) {
+        self.twin.respec(spec);
+    }
+
     /// Runs to the end with what is in force, first fit.
     pub fn run_fixed(mut self) -> Hall {
         while !self.done() {
