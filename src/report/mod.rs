@@ -6,14 +6,21 @@
 //! zone; a figure that cannot be computed is absent, not 0.
 //! Absent by design: no simulation, no HTTP, no clock.
 
+pub mod account;
+mod book;
 pub mod forecast_plots;
 mod frame;
+mod jobs;
 mod page;
+mod register;
 pub mod result;
 mod run;
+mod series;
 pub mod table;
 
+pub use book::{Book, MeterBook, PartitionBook};
 pub use page::run_page;
+pub use register::{RegisterError, ReportFile};
 pub use result::{Account, DemoResult, Interval, Margin, SeedRow, SiteResult, Traffic};
 pub use run::{Band, LimitLine, LoadTrace, RunReport, SetpointTrace, Trace};
 
