@@ -32,6 +32,8 @@ enum Command {
     Train(TrainArgs),
     /// Forecast one series of a file or of the store and print each model's errors on its last part
     Backtest(BacktestArgs),
+    /// Report energy, water and carbon of a year for filing: JSON, CSV, spreadsheet, page and PDF
+    Report(super::report_cli::ReportArgs),
 }
 
 /// Arguments of `demo`.
@@ -368,6 +370,7 @@ pub fn main() -> ExitCode {
         Command::Store(args) => super::store_cli::run(args),
         Command::Train(args) => super::train::train(args),
         Command::Backtest(args) => super::backtest::run(args),
+        Command::Report(args) => super::report_cli::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

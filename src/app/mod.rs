@@ -22,6 +22,7 @@ pub mod journal;
 pub mod learner;
 pub mod log;
 pub mod replay;
+pub mod report_cli;
 pub mod retrain;
 pub mod service;
 pub mod site_task;

@@ -52,7 +52,8 @@ pub fn load(path: &Path, zone: &TimeZone) -> Result<Vec<JobRow>, SignalError> {
     (0..table.len())
         .map(|i| {
             let text = |c| table.text(i, c).to_owned();
-            let starts = time(i, start)?.ok_or_else(|| table.cell(i, start, "is empty; a job that has not started does not belong here".into()))?;
+            let starts =
+                time(i, start)?.ok_or_else(|| table.cell(i, start, "is empty; a job that has not started does not belong here".into()))?;
             Ok(JobRow {
                 job: text(job),
                 partition: text(partition),

@@ -8,17 +8,27 @@
 
 pub mod account;
 mod book;
+mod charts;
+mod draw;
+mod facts;
+pub mod figure;
 pub mod forecast_plots;
 mod frame;
+pub mod gpu;
 mod jobs;
+mod lang;
+pub mod pack;
 mod page;
+mod pdf;
 mod register;
 pub mod result;
 mod run;
 mod series;
 pub mod table;
+pub mod write;
 
 pub use book::{Book, MeterBook, PartitionBook};
+pub use lang::Lang;
 pub use page::run_page;
 pub use register::{RegisterError, ReportFile};
 pub use result::{Account, DemoResult, Interval, Margin, SeedRow, SiteResult, Traffic};

@@ -72,7 +72,8 @@ pub fn load(
             notes.push(format!("{}: {} empty values, {} repeated times (the first stays)", file.display(), d.empty, d.repeated));
         }
     } else if let Some(path) = &source.point {
-        let point = catalogue.id(path).ok_or_else(|| format!("report.toml: series point {path:?}: the store of {site} has no such point"))?;
+        let point =
+            catalogue.id(path).ok_or_else(|| format!("report.toml: series point {path:?}: the store of {site} has no such point"))?;
         let mut last: Option<f64> = None;
         let steps = store.series(site, point, grid.from - Span::hours(24), grid.to, BIN).map_err(|e| e.to_string())?;
         for s in steps.iter().filter(|s| s.mean.is_finite() && s.quality.usable()) {

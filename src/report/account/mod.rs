@@ -15,8 +15,8 @@
 //!    them at least. Standard uncertainty: their standard deviation, taken as wholly correlated within the gap.
 //! 5. Nothing of this: missing.
 //!
-//! Counters: a fall is a roll-over where the register is known to be full there, or where the way over the top is plausible
-//! (`ingest::gate::counter`); else the meter was reset, and what it counted meanwhile is estimated, never less than it shows.
+//! Counters: a fall is a roll-over where the register is known to be full there, or, between close readings, where the way over the
+//! top is plausible (`ingest::gate::counter`); else the meter was reset, and what it counted meanwhile is estimated, never less than it shows.
 //! Invariants: sums over sums; what a rule filled in is never called measured; unusable readings are not there.
 
 mod bins;

@@ -7,7 +7,9 @@ use jiff::tz::TimeZone;
 
 /// Why a period cannot be reported on.
 #[derive(Debug, thiserror::Error)]
-#[error("{text:?}: {why}; give a year (--year 2025), or dates or instants on quarter-hours, the last one not included: 2025-01-01..2025-07-01")]
+#[error(
+    "{text:?}: {why}; give a year (--year 2025), or dates or instants on quarter-hours, the last one not included: 2025-01-01..2025-07-01"
+)]
 pub struct PeriodError {
     pub text: String,
     pub why: String,

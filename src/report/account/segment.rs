@@ -123,8 +123,7 @@ impl Segment {
     pub fn new(grid: Grid, terms: Terms) -> Option<Segment> {
         let from = terms.since.map_or(grid.from, |s| s.max(grid.from));
         let to = terms.until.map_or(grid.to, |u| u.min(grid.to));
-        let mut s =
-            Segment { from, to, out: Metered::new(grid), open: vec![], last: None, rate: None, waiting: 0, stride: 0.0, terms };
+        let mut s = Segment { from, to, out: Metered::new(grid), open: vec![], last: None, rate: None, waiting: 0, stride: 0.0, terms };
         if let (Some(at), Some(value), Nature::Counter) = (s.terms.since, s.terms.initial, s.terms.nature) {
             s.out.events.push(Event { at, what: "installed", before: f64::NAN, after: value });
             s.take(at, value);
@@ -212,7 +211,11 @@ impl Segment {
         grid.pieces(from, to, |bin, a, b| {
             let part = rate * (b - a).as_hours_f64();
             let ms = (b - a).0 as u32;
-            if close || inside { out.measured[bin] += part } else { out.estimated[bin] += part }
+            if close || inside {
+                out.measured[bin] += part
+            } else {
+                out.estimated[bin] += part
+            }
             if close { out.covered_ms[bin] += ms } else { out.estimated_ms[bin] += ms }
         });
         if !close && from < to {
@@ -231,8 +234,10 @@ impl Segment {
             let most = self.terms.rated.map_or(f64::INFINITY, |r| 1.2 * r / self.terms.factor.abs().max(1e-12) * hours);
             return (way >= 0.0 && way <= most).then_some(way);
         }
+        // Within a longer silence too many tops are plausible: without a register it counts as a reset.
+        let close = Span((hours * 3.6e6).round() as i64) <= self.terms.gap_after;
         let way = counter::counted(before, now, 1.0, self.stride);
-        (way != now.max(0.0)).then_some(way)
+        (close && way != now.max(0.0)).then_some(way)
     }
 
     /// A stretch without readings, clipped to the window; a counter's or a power's rate after it comes later.

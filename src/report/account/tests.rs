@@ -62,7 +62,8 @@ fn a_long_gap_borrows_from_similar_days() {
         shown.push((15 * (k + 1), sum));
     }
     // A power meter would be silent; this counter was reset in the silence, and so can't tell.
-    let readings = shown.into_iter().filter(|(m, _)| !(*m > 54 * 60 && *m < 60 * 60)).map(|(m, v)| (m, if m >= 60 * 60 { v - 612.0 } else { v }));
+    let readings =
+        shown.into_iter().filter(|(m, _)| !(*m > 54 * 60 && *m < 60 * 60)).map(|(m, v)| (m, if m >= 60 * 60 { v - 612.0 } else { v }));
     let (q, m) = run(g, Terms::new(Nature::Counter), readings);
     // 06:00–12:00 of an ordinary day: 6+7+8+9+10+11 = 51 kWh; with the odd day's share 61.
     assert_eq!(m.gaps.iter().map(|g| g.rule).collect::<Vec<_>>(), [Rule::SimilarDays]);
@@ -82,7 +83,8 @@ fn without_anything_to_go_by_the_stretch_is_missing() {
 #[test]
 fn a_counter_that_goes_on_through_a_gap_is_measured() {
     // 6 kWh an hour; silent from 01:00 to 04:00; 24 kWh in four hours, all measured, 3 h not covered.
-    let (q, m) = run(grid("2025-03-01", 4), Terms::new(Nature::Counter), [(0, 0.0), (15, 1.5), (30, 3.0), (45, 4.5), (60, 6.0), (240, 24.0)]);
+    let (q, m) =
+        run(grid("2025-03-01", 4), Terms::new(Nature::Counter), [(0, 0.0), (15, 1.5), (30, 3.0), (45, 4.5), (60, 6.0), (240, 24.0)]);
     near(q.value(), 24.0);
     near(q.estimated, 0.0);
     near(q.coverage(), 0.25);
@@ -113,12 +115,14 @@ fn a_counter_rolls_over_at_full_digits() {
 #[test]
 fn a_reset_is_estimated_and_never_below_what_is_shown() {
     // 40 kW before and after; at 00:30 it shows 2: the straight line says 10 kWh for that quarter of an hour.
-    let (q, m) = run(grid("2025-03-01", 1), Terms::new(Nature::Counter), [(0, 70_010.0), (15, 70_020.0), (30, 2.0), (45, 12.0), (60, 22.0)]);
+    let (q, m) =
+        run(grid("2025-03-01", 1), Terms::new(Nature::Counter), [(0, 70_010.0), (15, 70_020.0), (30, 2.0), (45, 12.0), (60, 22.0)]);
     near(q.value(), 40.0);
     near(q.estimated, 10.0);
     assert_eq!(m.events[0].what, "reset");
     // Shown 30: at least that.
-    let (q, _) = run(grid("2025-03-01", 1), Terms::new(Nature::Counter), [(0, 70_010.0), (15, 70_020.0), (30, 30.0), (45, 40.0), (60, 50.0)]);
+    let (q, _) =
+        run(grid("2025-03-01", 1), Terms::new(Nature::Counter), [(0, 70_010.0), (15, 70_020.0), (30, 30.0), (45, 40.0), (60, 50.0)]);
     near(q.value(), 60.0);
 }
 
