@@ -9,6 +9,8 @@ pub struct Quantity {
     pub grid: Grid,
     /// Measured and estimated together.
     pub bins: Vec<f64>,
+    /// Bins of which a part was estimated or is missing.
+    pub filled: Vec<bool>,
     pub measured: f64,
     pub estimated: f64,
     /// Hours of all its parts together: under readings, estimated, missing; and what there are.
@@ -29,6 +31,7 @@ impl Quantity {
         Quantity {
             grid,
             bins: grid.zeros(),
+            filled: vec![false; grid.len()],
             measured: 0.0,
             estimated: 0.0,
             covered_h: 0.0,
@@ -52,6 +55,9 @@ impl Quantity {
             for (sum, (a, b)) in q.bins.iter_mut().zip(m.measured.iter().zip(&m.estimated)) {
                 *sum += a + b;
             }
+            for (f, (e, m)) in q.filled.iter_mut().zip(m.estimated_ms.iter().zip(&m.missing_ms)) {
+                *f |= *e > 0 || *m > 0;
+            }
             let hours = |ms: &[u32]| ms.iter().map(|v| f64::from(*v)).sum::<f64>() / 3.6e6;
             q.measured += m.measured.iter().sum::<f64>();
             q.estimated += m.estimated.iter().sum::<f64>();
@@ -70,6 +76,7 @@ impl Quantity {
     pub fn add(&mut self, other: &Quantity) {
         if self.grid == other.grid {
             self.bins.iter_mut().zip(&other.bins).for_each(|(a, b)| *a += b);
+            self.filled.iter_mut().zip(&other.filled).for_each(|(a, b)| *a |= b);
         }
         self.measured += other.measured;
         self.estimated += other.estimated;
@@ -109,6 +116,13 @@ impl Quantity {
     /// Standard uncertainty; none where a device's class is not stated.
     pub fn u(&self) -> Option<f64> {
         self.class_known.then(|| (self.u2_class + self.u2_gaps).sqrt())
+    }
+
+    /// By hour from the period's first one on: the sum, NaN where a part of it was not measured.
+    pub fn hours(&self) -> Vec<f64> {
+        let n = (3_600_000 / BIN.0) as usize;
+        let hour = |(b, f): (&[f64], &[bool])| if f.iter().any(|f| *f) || self.is_none() { f64::NAN } else { b.iter().sum() };
+        self.bins.chunks_exact(n).zip(self.filled.chunks_exact(n)).map(hour).collect()
     }
 
     /// Mean rate by bin, in units an hour.

@@ -258,7 +258,7 @@ fn gpu_figures(doc: &mut Document, books: &[&Book], order: &Order, scope: &str) 
     let groups = gpu::groups(&sites);
     let per = |k: f64, h: f64| Cell::from(if h > 0.0 { k / h } else { f64::NAN });
     if !groups.is_empty() {
-        let columns = [lang.t("groups"), "GPU-h".into(), format!("GPU-h {}", lang.t("useful")), "kWh".into(), "kWh/GPU-h".into()];
+        let columns = [lang.t("group"), "GPU-h".into(), format!("GPU-h {}", lang.t("useful")), "kWh".into(), "kWh/GPU-h".into()];
         let rows = groups
             .iter()
             .map(|(name, g)| vec![name.as_str().into(), g.gpu_h.into(), g.useful_h.into(), g.kwh.into(), per(g.kwh, g.gpu_h)])
@@ -267,7 +267,7 @@ fn gpu_figures(doc: &mut Document, books: &[&Book], order: &Order, scope: &str) 
     }
     let jobs = gpu::jobs(&sites);
     if !jobs.is_empty() {
-        let columns = [lang.t("jobs"), lang.t("groups"), lang.t("partition"), "GPU-h".into(), "kWh".into(), "kWh/GPU-h".into()];
+        let columns = [lang.t("jobs"), lang.t("group"), lang.t("partition"), "GPU-h".into(), "kWh".into(), "kWh/GPU-h".into()];
         let row = |j: &gpu::JobShare| {
             let texts = [&j.job, &j.group, &j.partition].map(|t| Cell::from(t.as_str()));
             texts.into_iter().chain([j.gpu_h.into(), j.kwh.into(), per(j.kwh, j.gpu_h)]).collect()

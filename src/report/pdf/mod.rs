@@ -12,6 +12,9 @@ use super::figure::{Cell, Document, Figure, Table};
 use super::lang::Lang;
 use layout::{Align, Book, Column};
 
+/// Rows of a table that pages show; files have them all.
+pub(super) const ROWS_SHOWN: usize = 200;
+
 /// Renders a document.
 pub fn render(doc: &Document, lang: Lang) -> Result<Vec<u8>, String> {
     let mut b = Book::new(&doc.title, lang)?;
@@ -75,10 +78,10 @@ fn percent(lang: Lang, v: Option<f64>) -> String {
 
 fn figures(b: &mut Book, doc: &Document, lang: Lang) {
     let columns = [
-        Column::new(lang.t("field"), 168.0, Align::Left),
+        Column::new(lang.t("field"), 158.0, Align::Left),
         Column::new(lang.t("scope"), 62.0, Align::Left),
         Column::new(lang.t("value"), 88.0, Align::Right),
-        Column::new(lang.t("unit"), 48.0, Align::Left),
+        Column::new(lang.t("unit"), 58.0, Align::Left),
         Column::new(lang.t("u95"), 48.0, Align::Right),
         Column::new(lang.t("coverage"), 50.0, Align::Right),
         Column::new(lang.t("estimated"), 51.0, Align::Right),
@@ -124,12 +127,16 @@ fn any_table(b: &mut Book, t: &Table, lang: Lang) {
         Cell::Number(v) => lang.value(*v),
         Cell::Text(t) => t.clone(),
     };
-    let rows: Vec<Vec<String>> = t.rows.iter().map(|r| r.iter().map(text).collect()).collect();
+    let mut rows: Vec<Vec<String>> = t.rows.iter().take(ROWS_SHOWN).map(|r| r.iter().map(text).collect()).collect();
+    if t.rows.len() > ROWS_SHOWN {
+        rows.push(vec![format!("… {} ({}.csv)", t.rows.len() - ROWS_SHOWN, t.id)]);
+    }
     // Widths by what stands in them, within bounds.
     let wish: Vec<f32> = (0..n)
         .map(|c| {
             let longest = rows.iter().map(|r| r.get(c).map_or(0, |t| t.chars().count())).max().unwrap_or(0);
-            (longest.max(t.columns[c].chars().count()).clamp(4, 26)) as f32
+            let head = t.columns[c].split(' ').map(|w| w.chars().count()).max().unwrap_or(0) * 5 / 4;
+            longest.max(head).clamp(if numeric(c) { 9 } else { 5 }, 26) as f32
         })
         .collect();
     let whole: f32 = wish.iter().sum::<f32>().max(1.0);

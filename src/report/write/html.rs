@@ -4,6 +4,7 @@ use crate::report::draw;
 use crate::report::figure::{Cell, Document, Figure, Status};
 use crate::report::lang::Lang;
 use crate::report::page::escape;
+use crate::report::pdf::ROWS_SHOWN;
 use std::fmt::Write;
 
 const TEMPLATE: &str = include_str!("../../../dashboards/report/report.html");
@@ -83,7 +84,9 @@ fn any(body: &mut String, t: &crate::report::figure::Table, lang: Lang) {
         Cell::Number(v) => (lang.value(*v), true),
         Cell::Text(t) => (escape(t), false),
     };
-    table(body, &t.title, &t.columns, t.rows.iter().map(|r| r.iter().map(cell).collect()));
+    let more = t.rows.len().saturating_sub(ROWS_SHOWN);
+    let last = (more > 0).then(|| vec![(format!("… {more} ({}.csv)", escape(&t.id)), false)]);
+    table(body, &t.title, &t.columns, t.rows.iter().take(ROWS_SHOWN).map(|r| r.iter().map(cell).collect()).chain(last));
 }
 
 /// Cells are HTML already; true = a number.
