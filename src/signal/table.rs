@@ -23,7 +23,7 @@ pub enum SignalError {
 }
 
 /// A table of text cells with its header.
-pub(super) struct Table {
+pub struct Table {
     pub path: PathBuf,
     pub header: Vec<String>,
     /// Rows with their line in the file: blank lines and quoted line breaks make it differ from the row's number.
@@ -91,6 +91,11 @@ impl Table {
             _ if text.is_empty() => Err(self.cell(row, column, "is empty; fill the gap or cut the file before it".into())),
             _ => Err(self.cell(row, column, format!("{text:?} is not a number"))),
         }
+    }
+
+    /// A cell as it stands.
+    pub fn text(&self, row: usize, column: usize) -> &str {
+        self.rows.get(row).and_then(|r| r.1.get(column)).unwrap_or("")
     }
 
     /// An error about one cell. Line 1 is the header.
