@@ -523,6 +523,14 @@ pub fn assess(view: &View, model: Option<&dyn Predict>) -> Vec<Why> {
         if v.in_force.is_stale() {
             stale.push(format!("{} in force", a.id));
         }
+        // Well outside its bounds: no operator sets that, a wrong unit does.
+        let far = (v.in_force.value - a.hi).max(a.lo - v.in_force.value);
+        if far > (0.25 * (a.hi - a.lo)).max(a.step) {
+            why.push(Why::OutOfBounds(format!(
+                "{}: {:.1} {} in force is far outside its bounds {:.1} … {:.1}: say in which `unit` the site file gives them, or mend `in_force`",
+                a.name, v.in_force.value, v.unit, a.lo, a.hi
+            )));
+        }
     }
     for (l, f) in view.site.loops.iter().zip(&view.loads) {
         let bad = |s: &[f64]| s.is_empty() || s.iter().any(|v| !v.is_finite());

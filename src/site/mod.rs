@@ -6,6 +6,7 @@
 //! `sensors/<site>/site.toml`; a *source* says which format a topic filter speaks.
 //! Invariants: nothing about a plant is code; a point's identity is its path; the catalogue only grows.
 
+mod bounds;
 mod catalogue;
 mod classes;
 mod file;

@@ -10,16 +10,12 @@ use super::super::view::View;
 use super::{Controller, Tick, unit_of};
 use crate::time::Span;
 
-/// Dither of a learnt model's plan: half its width as a share of an actuator's bounds, while the model is young and later;
-/// how long it is young; ticks that one offset is held. Without it a closed loop hides what it does from identification
-/// (Ljung 1999, ch. 13).
-const DITHER_YOUNG: f64 = 0.03;
-const DITHER_LATER: f64 = 0.01;
+/// Dither of a learnt model's plan: half its width as a share of an actuator's bounds and how long one offset is held,
+/// while the model is young and later; how long it is young. Without it a closed loop hides what it does from
+/// identification (Ljung 1999, ch. 13); held long, because each fall of a setpoint costs something.
+const DITHER_YOUNG: (f64, Span) = (0.03, Span::hours(1));
+const DITHER_LATER: (f64, Span) = (0.015, Span::hours(3));
 const YOUNG: Span = Span::hours(36);
-const DITHER_TICKS: u64 = 4;
-/// Part of the way to its target that a setpoint goes in one tick on a learnt model: noise of load and weather should not
-/// shake the loops, whose water makes heat or cold of every kelvin.
-const FOLLOW: f64 = 0.4;
 
 impl Controller {
     /// A learning step: moves every setpoint towards its next level, and announces levels that are new.
@@ -75,7 +71,8 @@ impl Controller {
         .sealed()
     }
 
-    /// The plan's requests, smoothed and with small known offsets, where the model was learnt and no limit is near.
+    /// The plan's requests, with small known offsets where the model was learnt and no limit is near. An offset is added
+    /// once, when it begins: the plans that follow see where the setpoint is, and are free to leave it there.
     pub(super) fn dithered(&mut self, view: &View, p: &Plan) -> Vec<f64> {
         let mut first = p.first.clone();
         let Some(since) = self.learnt_since.filter(|_| p.feasible()) else {
@@ -86,25 +83,25 @@ impl Controller {
         let limit = |i: usize| view.site.limits.get(i);
         // Limits on setpoints themselves are kept below; others know only of the plan's values.
         let near = p.binding.is_some_and(|(i, d)| limit(i).is_some_and(|l| l.actuator.is_none() && d < 2.0 * l.margin));
-        let age = view.now - since;
-        let share = if age < YOUNG { DITHER_YOUNG } else { DITHER_LATER };
+        let (share, hold) = if view.now - since < YOUNG { DITHER_YOUNG } else { DITHER_LATER };
+        let turn = 1 + ((view.now - since).0 / hold.0.max(1)) as u64;
         let start = self.start(view);
         for (i, a) in view.site.actuators.iter().enumerate() {
             if start.fixed[i].is_some() {
                 continue;
             }
-            let own = share * (a.hi - a.lo) * (2.0 * halton(1 + self.ticks / DITHER_TICKS, prime(i)) - 1.0);
+            let own = share * (a.hi - a.lo) * (2.0 * halton(turn, prime(i)) - 1.0);
             let offset = if near || self.orders.hold.is_some() { 0.0 } else { own };
-            let before = self.offsets[i];
-            let clean = start.base[i] - before;
+            let change = offset - self.offsets[i];
+            self.offsets[i] = offset;
+            if change == 0.0 {
+                continue;
+            }
             let (lo, hi) = start.reach[i];
             let (least, most) = learn::limits_of(view, a);
-            let follow = if near { 1.0 } else { FOLLOW };
-            let value = clean + follow * (p.targets[i] - clean) + offset;
             // A plan that is itself nearer to a limit than this is not pushed further.
-            let value = value.clamp(least.min(p.first[i]), most.max(p.first[i]));
+            let value = (p.first[i] + change).clamp(least.min(p.first[i]), most.max(p.first[i]));
             first[i] = value.clamp(a.lo, a.hi).clamp(lo, hi.max(lo));
-            self.offsets[i] = offset;
         }
         first
     }
