@@ -217,7 +217,7 @@ impl Controller {
         self.observe(view, tally);
         // Analyse.
         let mut unfit = assess(view, model);
-        let start = self.start(view);
+        let start = self.clean_start(view);
         let plan = model.filter(|m| m.fit().usable()).and_then(|m| plan(view, &start, m, &self.tuning));
         if let Some(p) = &plan {
             let limit = |i: &usize| view.site.limits.get(*i).map_or_else(String::new, |l| l.name.clone());
@@ -230,15 +230,17 @@ impl Controller {
             self.approval = None;
         }
         // Act.
-        if let Some(p) = plan {
+        if let Some(mut p) = plan {
+            if matches!(self.mode, Mode::Auto) {
+                if self.may_learn {
+                    self.learnt_since.get_or_insert(view.now);
+                }
+                p.first = self.dithered(view, &p);
+            }
             let r = self.recommend(view, model, &p, tally);
             self.prior = Some(p.targets.clone());
-            if self.may_learn && matches!(self.mode, Mode::Auto) {
-                self.learnt_since.get_or_insert(view.now);
-            }
             if matches!(self.mode, Mode::Auto) {
-                let first = self.dithered(view, &p);
-                self.follow(view, &first, false, &mut out.requests);
+                self.follow(view, &p.first, false, &mut out.requests);
             }
             self.last = Some(r.clone());
             out.recommendation = Some(r);

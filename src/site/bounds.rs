@@ -9,7 +9,9 @@ use super::file::{Actuator, Limit};
 use crate::units::{Kind, Unit};
 
 fn unit_of(text: &str) -> Result<Unit, String> {
-    Unit::parse(text).ok_or_else(|| format!("`unit = {text:?}` is not known; for example \"C\", \"F\", \"kW\", \"LPM\", \"GPM\", \"%\", \"kPa\", \"psi\""))
+    Unit::parse(text).ok_or_else(|| {
+        format!("`unit = {text:?}` is not known; for example \"C\", \"F\", \"kW\", \"LPM\", \"GPM\", \"%\", \"kPa\", \"psi\"")
+    })
 }
 
 impl Actuator {

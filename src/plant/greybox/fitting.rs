@@ -30,6 +30,10 @@ const STRENGTHS: [Strength; 2] = [Strength { lasso: 1e-3, ridge: 1e-3 }, Strengt
 const DELAYS: [f64; 3] = [1.0, 0.5, 0.0];
 /// A setpoint that moves by this share of its slew makes its row count half.
 const STEADY: f64 = 0.3;
+/// How long a move is felt: loops must turn over, machines that it started must stop.
+const UNREST: Span = Span::minutes(15);
+/// A meter is not believed to go beyond this multiple of the most that it has shown.
+const BEYOND: f64 = 1.5;
 const KEEPS: [f64; 6] = [0.0, 0.2, 0.4, 0.6, 0.8, 0.9];
 
 /// Why no model was made.
@@ -133,6 +137,7 @@ fn judge(
     free: &[bool],
 ) -> Judged {
     let mut best: Option<Judged> = None;
+    let most = BEYOND * y.column(o).iter().copied().fold(0.0, f64::max);
     for s in STRENGTHS {
         let whole = solve(all, o, free, s, best.as_ref().map(|b| &b.solution));
         let mut residuals = vec![0.0; y.nrows()];
@@ -144,7 +149,7 @@ fn judge(
             let w = solve(&rest, o, free, s, Some(&whole));
             for i in (0..y.nrows()).filter(|&i| fold[i] == f) {
                 let predicted = w.intercept + x.row(i).iter().zip(&w.weights).map(|(a, b)| a * b).sum::<f64>();
-                residuals[i] = y[[i, o]] - predicted.max(0.0);
+                residuals[i] = y[[i, o]] - predicted.max(0.0).min(most);
             }
         }
         let sse: f64 = residuals.iter().zip(weights).map(|(r, w)| w * r * r).sum();
@@ -268,9 +273,14 @@ pub fn fit(rows: &[Row], step: Span, site: &SiteFile, binding: &Binding, name: &
     // Steady rows count most: what a moving setpoint stores in a loop's water is no part of the plant at rest.
     let slews: Vec<f64> = v.temps().map(|a| STEADY * site.actuators[a].slew_per_min * (step.as_secs_f64() / 60.0)).collect();
     let hard = hardness(&y, step);
-    let weights: Vec<f64> = (p.weights.iter().zip(&rates(&v, &plain, &p.joined)).zip(&hard))
-        .map(|((w, r), h)| w / (1.0 + r.iter().zip(&slews).map(|(r, s)| r.abs() / s.max(1e-6)).sum::<f64>().powi(2)) / (1.0 + h * h))
-        .collect();
+    let lasting = (-step.as_secs_f64() / UNREST.as_secs_f64()).exp();
+    let mut unrest: f64 = 0.0;
+    let mut weights = Vec::with_capacity(p.rows.len());
+    for ((i, w), (r, h)) in p.weights.iter().enumerate().zip(rates(&v, &plain, &p.joined).iter().zip(&hard)) {
+        let now: f64 = r.iter().zip(&slews).map(|(r, s)| r.abs() / s.max(1e-6)).sum();
+        unrest = if p.joined[i] { now.max(lasting * unrest) } else { now };
+        weights.push(w / (1.0 + unrest * unrest) / (1.0 + h * h));
+    }
 
     // Meters, with the delay of the load that blocked cross-validation likes best.
     let mut best: Option<Meters> = None;
@@ -297,7 +307,9 @@ pub fn fit(rows: &[Row], step: Span, site: &SiteFile, binding: &Binding, name: &
             best = Some(Meters { sse, delay, machines, terms, most, judged });
         }
     }
-    let Some(Meters { delay: load_delay, machines, terms, most, judged, .. }) = best else { return Err(FitError::TooFew { rows: p.rows.len() }) };
+    let Some(Meters { delay: load_delay, machines, terms, most, judged, .. }) = best else {
+        return Err(FitError::TooFew { rows: p.rows.len() });
+    };
     let n = p.rows.len() as f64;
     let total = weights.iter().sum::<f64>().max(1e-9);
     let meters: Vec<Meter> = (judged.iter().enumerate())
@@ -308,6 +320,7 @@ pub fn fit(rows: &[Row], step: Span, site: &SiteFile, binding: &Binding, name: &
             motion: j.solution.weights[terms.len()..].to_vec(),
             sigma_kw: (j.sse / total).sqrt(),
             mean_kw: y.column(o).sum() / n,
+            most_kw: BEYOND * y.column(o).iter().copied().fold(0.0, f64::max),
         })
         .collect();
     let (fit, sigma_kw) = figures(&judged, &y, &metered, binding, &p, &weights);

@@ -84,7 +84,15 @@ fn features(v: &Variables, z: &[f64], moving: Option<&[f64]>, out: &mut Vec<f64>
 
 impl Machine {
     /// Fits the line. `moving[i]` = what moves in row `i` ([`motion`]).
-    pub fn fit(v: &Variables, z: &[Vec<f64>], moving: &[Vec<f64>], kw: &[f64], weights: &[f64], meter: usize, threshold_kw: f64) -> Machine {
+    pub fn fit(
+        v: &Variables,
+        z: &[Vec<f64>],
+        moving: &[Vec<f64>],
+        kw: &[f64],
+        weights: &[f64],
+        meter: usize,
+        threshold_kw: f64,
+    ) -> Machine {
         let mut x: Vec<Vec<f64>> = Vec::with_capacity(z.len());
         let mut f = Vec::new();
         for (z, r) in z.iter().zip(moving) {

@@ -28,6 +28,8 @@ pub struct Meter {
     /// Held-out standard deviation, kW, and mean of the data, kW.
     pub sigma_kw: f64,
     pub mean_kw: f64,
+    /// What it is held below, kW: somewhat more than the most that it has shown.
+    pub most_kw: f64,
 }
 
 /// A shape with its weight; with a gate it counts for the share of time that a machine runs. Without a shape the gate
@@ -174,7 +176,7 @@ impl GreyBox {
         let (mut cooling, mut loss) = (0.0, 0.0);
         for m in &self.meters {
             let at_rest = m.intercept + m.terms.iter().map(|t| t.weight * t.value(z)).sum::<f64>();
-            let kw = (at_rest + m.motion.iter().zip(moving).map(|(w, x)| w * x).sum::<f64>()).max(0.0);
+            let kw = (at_rest + m.motion.iter().zip(moving).map(|(w, x)| w * x).sum::<f64>()).max(0.0).min(m.most_kw);
             match self.binding.boundaries.get(m.meter) {
                 Some(MeterBoundary::Loss) => loss += kw,
                 _ => cooling += kw,
