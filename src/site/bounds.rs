@@ -49,3 +49,74 @@ impl Limit {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::SiteFile;
+    use std::path::Path;
+
+    const TEXT: &str = r#"
+format = 1
+[site]
+id = "hall"
+name = "Hall"
+time_zone = "Europe/Madrid"
+[bus]
+filter = "BMS/v1/PUB/+/+/+/hall/#"
+[[role]]
+name = "supply"
+select = { object_type = "CDU" }
+[[loop]]
+id = "tcs"
+name = "Technology cooling"
+supply = "supply"
+return = "supply"
+load = "supply"
+[[actuator]]
+id = "supply"
+name = "Supply"
+loop = "tcs"
+request = { object_id = "a" }
+in_force = { object_id = "b" }
+unit = "F"
+lo = 68.0
+hi = 104.0
+default = 77.0
+slew_per_min = 0.36
+slew_per_10min = 3.6
+step = 0.18
+[[limit]]
+id = "hot"
+name = "Supply"
+role = "supply"
+unit = "F"
+max = 104.0
+margin = 0.9
+[[limit]]
+id = "dew"
+name = "Above dew point"
+role = "supply"
+above = "supply"
+unit = "F"
+min = 3.6
+margin = 0.9
+"#;
+
+    #[test]
+    fn bounds_in_fahrenheit_become_celsius_once() {
+        let site = SiteFile::parse(Path::new("x"), TEXT).unwrap();
+        let near = |a: f64, b: f64| assert!((a - b).abs() < 1e-9, "{a} {b}");
+        let a = &site.actuators[0];
+        for (is, should) in [(a.lo, 20.0), (a.hi, 40.0), (a.default, 25.0), (a.slew_per_min, 0.2), (a.slew_per_10min, 2.0), (a.step, 0.1)] {
+            near(is, should);
+        }
+        near(site.limits[0].max.unwrap(), 40.0);
+        near(site.limits[0].margin, 0.5);
+        near(site.limits[1].min.unwrap(), 2.0);
+        assert!(a.unit.is_none() && site.limits.iter().all(|l| l.unit.is_none()));
+        let again = SiteFile::parse(Path::new("x"), &toml::to_string(&site).unwrap()).unwrap();
+        assert_eq!(again, site, "written and read again, nothing is converted twice");
+        let why = SiteFile::parse(Path::new("x"), &TEXT.replace("\"F\"", "\"furlong\"")).unwrap_err().to_string();
+        assert!(why.contains("actuator \"supply\"") && why.contains("furlong"), "{why}");
+    }
+}

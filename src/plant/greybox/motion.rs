@@ -44,3 +44,28 @@ pub fn fill(v: &Variables, z: &[f64], before: Option<&[f64]>, out: &mut Vec<f64>
     }
     out.extend((0..v.loads.len()).map(|l| change(v.load(l))));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rest_is_zero_and_a_small_fall_counts_as_a_fall() {
+        let v = Variables {
+            scale: vec![1.0, 100.0],
+            is_temp: vec![true, false],
+            loads: vec![(0, 1000.0)],
+            load_of_loop: vec![0],
+            acts_on: vec![0, 0],
+            ..Variables::default()
+        };
+        let (mut z, mut before, mut m) = (vec![], vec![], vec![]);
+        v.fill(&[24.0, 60.0], &[900.0], 1.0, [20.0, 15.0, 10.0], &mut before);
+        fill(&v, &before, Some(&before), &mut m);
+        assert_eq!(m, vec![0.0; len(&v)]);
+        v.fill(&[23.9, 60.0], &[800.0], 1.0, [20.0, 15.0, 10.0], &mut z);
+        fill(&v, &z, Some(&before), &mut m);
+        assert_eq!((m[0], m[1]), (1.0, 0.0), "it fell, ever so little");
+        assert!((m[2] - 0.1).abs() < 1e-9 && m[6] > 0.0 && m[7] == 0.0 && (m[8] + 0.1).abs() < 1e-9, "{m:?}");
+    }
+}
