@@ -394,10 +394,11 @@ impl Brain {
             room_dew_point_c: step.room_dew_point_c,
         };
         let mut out = Vec::new();
-        model.rollout(&PlantState { in_force: step.in_force, limited: step.limited }, &[input], &mut out);
+        // Twice, so that the second one stands there already: getting there is not part of the operators' day.
+        model.rollout(&PlantState { in_force: step.in_force, limited: step.limited }, &[input.clone(), input], &mut out);
         let entry = ledger::open(&r, view.now, applied);
         let metered = row.it_kw + row.cooling_kw + if row.loss_kw.is_finite() { row.loss_kw } else { 0.0 };
-        let baseline = out.first().map_or(f64::NAN, |o| o.total_kw());
+        let baseline = out.last().map_or(f64::NAN, |o| o.total_kw());
         let hours = entry.hours;
         Some(ledger::close(entry, baseline * hours, metered * hours))
     }

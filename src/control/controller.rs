@@ -236,7 +236,7 @@ impl Controller {
         self.compare(view);
         // Analyse.
         let mut unfit = assess(view, model);
-        let start = self.start(view);
+        let start = self.clean_start(view);
         let usable = model.filter(|m| m.fit().usable());
         let plan = usable.and_then(|m| plan(view, &start, m, &self.tuning));
         let advice = usable.and_then(|m| self.advice(view, &start, m));
@@ -251,16 +251,18 @@ impl Controller {
             self.approval = None;
         }
         // Act.
-        if let Some(p) = plan {
+        if let Some(mut p) = plan {
+            if matches!(self.mode, Mode::Auto) {
+                if self.may_learn {
+                    self.learnt_since.get_or_insert(view.now);
+                }
+                p.first = self.dithered(view, &p);
+            }
             let r = self.recommend(view, model, &p, advice.as_ref(), tally);
             self.prior = Some(p.targets.clone());
             self.expected = matches!(self.mode, Mode::Auto).then(|| (view.now, p.next.clone()));
-            if self.may_learn && matches!(self.mode, Mode::Auto) {
-                self.learnt_since.get_or_insert(view.now);
-            }
             if matches!(self.mode, Mode::Auto) {
-                let first = self.dithered(view, &p);
-                self.follow_loops(view, &first, &mut out.requests);
+                self.follow_loops(view, &p.first, &mut out.requests);
             }
             self.last = Some(r.clone());
             out.recommendation = Some(r);
@@ -590,6 +592,14 @@ pub fn assess(view: &View, model: Option<&dyn Predict>) -> Vec<Why> {
     for (a, v) in view.site.actuators.iter().zip(&view.actuators) {
         if v.in_force.is_stale() {
             stale.push(format!("{} in force", a.id));
+        }
+        // Well outside its bounds: no operator sets that, a wrong unit does.
+        let far = (v.in_force.value - a.hi).max(a.lo - v.in_force.value);
+        if far > (0.25 * (a.hi - a.lo)).max(a.step) {
+            why.push(Why::OutOfBounds(format!(
+                "{}: {:.1} {} in force is far outside its bounds {:.1} … {:.1}: say in which `unit` the site file gives them, or mend `in_force`",
+                a.name, v.in_force.value, v.unit, a.lo, a.hi
+            )));
         }
     }
     for (l, f) in view.site.loops.iter().zip(&view.loads) {

@@ -93,11 +93,6 @@ impl Table {
         }
     }
 
-    /// A cell as it stands.
-    pub fn text(&self, row: usize, column: usize) -> &str {
-        self.rows.get(row).and_then(|r| r.1.get(column)).unwrap_or("")
-    }
-
     /// An error about one cell. Line 1 is the header.
     pub fn cell(&self, row: usize, column: usize, why: String) -> SignalError {
         let line = self.rows.get(row).map_or(row + 2, |r| r.0);

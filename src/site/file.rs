@@ -276,7 +276,11 @@ pub struct Actuator {
     /// Role of the quantity that the setpoint steers; none where nothing measures it.
     #[serde(default)]
     pub measured: Option<String>,
-    /// Bounds, in the canonical unit of the point's kind.
+    /// Unit of the numbers below, as building management systems write it (`F`, `GPM`, …); none = the canonical unit of the
+    /// point's kind (°C, L/min, %, kPa). Converted when the file is read, then gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// Bounds.
     pub lo: f64,
     pub hi: f64,
     /// The operators' fixed setpoint: the baseline, and where we hand back to.
@@ -321,6 +325,9 @@ pub struct Limit {
     pub name: String,
     /// Role of the value that the limit bounds.
     pub role: String,
+    /// Unit of the numbers below; none = the canonical one. As with an actuator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
     #[serde(default)]
     pub max: Option<f64>,
     #[serde(default)]
@@ -447,12 +454,19 @@ impl SiteFile {
 
     /// Checks a site file's text; `path` is for the errors.
     pub fn parse(path: &Path, text: &str) -> Result<SiteFile, SiteFileError> {
-        let file: SiteFile = toml::from_str(text).map_err(|e| SiteFileError::Syntax {
+        let mut file: SiteFile = toml::from_str(text).map_err(|e| SiteFileError::Syntax {
             path: path.into(),
             line: e.span().map_or(1, |s| 1 + text[..s.start.min(text.len())].matches('\n').count()),
             why: e.message().to_owned(),
         })?;
-        file.check().map_err(|(what, why)| SiteFileError::Meaning { path: path.into(), what, why })?;
+        let meaning = |(what, why)| SiteFileError::Meaning { path: path.into(), what, why };
+        for a in &mut file.actuators {
+            a.make_canonical().map_err(|why| meaning((format!("actuator {:?}", a.id), why)))?;
+        }
+        for l in &mut file.limits {
+            l.make_canonical().map_err(|why| meaning((format!("limit {:?}", l.id), why)))?;
+        }
+        file.check().map_err(meaning)?;
         Ok(file)
     }
 

@@ -7,6 +7,7 @@
 //! Invariants: nothing about a plant is code; a point's identity is its path; the catalogue only grows.
 
 mod alert;
+mod bounds;
 mod catalogue;
 mod classes;
 mod file;
