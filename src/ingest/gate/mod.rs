@@ -13,7 +13,7 @@
 //! spike      alone and far from the values around           spike
 //! pile       again and again at exactly its highest         clipped
 //! (watch)    exactly zero, far from where it was            dead zero
-//! counter    a meter that falls                             meter restart
+//! counter    a meter that falls                             meter rollover, meter restart
 //! relations  heat against load, wet bulb against dry        energy balance, contradicted
 //! ```
 //!
@@ -21,7 +21,7 @@
 //! point is bounded and what is marked teaches nothing; a false mark is worse than none.
 //! Absent: limits of operation (those are `control`'s). A mark here says "this cannot be true", not "this is bad".
 
-pub mod counter;
+mod counter;
 mod nature;
 mod pile;
 mod relations;
