@@ -2,9 +2,12 @@
 
 mod api;
 mod asyncapi;
+mod campaign;
 mod common;
 mod control;
 mod control_any;
+mod control_orders;
+mod control_search;
 mod demo;
 mod forecast;
 mod formats;
