@@ -23,11 +23,25 @@ pub enum Severity {
 pub struct Alarm {
     pub id: String,
     pub severity: Severity,
-    /// Since when, epoch ms.
-    pub since: i64,
+    /// Since when, epoch ms; null where nothing tells when it began.
+    pub since: Option<i64>,
     pub text: String,
     /// What an operator can do.
     pub action: String,
+    /// Who has seen it.
+    #[serde(default)]
+    pub acknowledged_by: Option<String>,
+}
+
+/// An alarm that was raised, cleared or acknowledged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AlarmEvent {
+    pub site: String,
+    /// On this host's clock, epoch ms.
+    pub host_at: i64,
+    /// `raised`, `cleared` or `acknowledged`.
+    pub state: String,
+    pub alarm: Alarm,
 }
 
 /// State of a site's connection to its broker.
@@ -256,10 +270,31 @@ pub struct Recommendation {
     pub approved_by: Option<String>,
 }
 
-/// Who acts and why: kept in the audit trail.
+/// One act of an operator, as it is filed: a link of a chain.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AuditEntry {
+    /// Number in the site's chain, from 1.
+    pub seq: u64,
+    /// On this host's clock, epoch ms.
+    pub host_at: i64,
+    /// On the site's clock, epoch ms.
+    pub at: i64,
+    pub site: String,
+    pub who: String,
+    #[serde(default)]
+    pub why: String,
+    /// What was ordered.
+    pub act: serde_json::Value,
+    /// BLAKE3 of the entry before (64 hex digits; zeros before the first), and of this one with it.
+    pub prev: String,
+    pub hash: String,
+}
+
+/// Who acts and why: kept in the audit trail. `who` may be absent where a token names the caller.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Act {
+    #[serde(default)]
     pub who: String,
     #[serde(default)]
     pub why: String,
@@ -275,6 +310,7 @@ pub struct ModeAct {
     /// Only this loop (identifier in the site file): it then does at most that much, and never more than its site.
     #[serde(default, rename = "loop")]
     pub loop_id: Option<String>,
+    #[serde(default)]
     pub who: String,
     #[serde(default)]
     pub why: String,
@@ -289,6 +325,7 @@ pub struct HoldAct {
     /// Only this loop (identifier in the site file).
     #[serde(default, rename = "loop")]
     pub loop_id: Option<String>,
+    #[serde(default)]
     pub who: String,
     #[serde(default)]
     pub why: String,
@@ -301,6 +338,7 @@ pub struct PinAct {
     pub actuator: String,
     /// Value in the actuator's unit; null releases the pin.
     pub value: Option<f64>,
+    #[serde(default)]
     pub who: String,
     #[serde(default)]
     pub why: String,

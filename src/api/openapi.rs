@@ -1,6 +1,6 @@
 //! `openapi.json`: the contract, made from the handlers themselves.
 
-use super::{acts, events, metrics, routes};
+use super::{access, acts, events, metrics, routes};
 use axum::Json;
 use utoipa::OpenApi;
 
@@ -22,6 +22,11 @@ use utoipa::OpenApi;
         routes::hints,
         routes::kpis,
         routes::ledger,
+        routes::audit,
+        routes::alarms,
+        acts::acknowledge,
+        access::session,
+        access::login,
         routes::health,
         routes::refusals,
         routes::demo,

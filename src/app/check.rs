@@ -2,6 +2,7 @@
 
 use super::cli::CheckArgs;
 use super::config::{Config, Overrides};
+use super::door;
 use crate::ingest::mqtt;
 use std::time::Duration;
 
@@ -40,6 +41,12 @@ pub fn run(args: CheckArgs) -> Result<(), String> {
         for e in super::service::load_models(&config, site).findings {
             faults.push(e);
         }
+    }
+    if let Err(e) = config.listen_addr().and_then(|addr| door::check(&config, addr)) {
+        faults.push(e);
+    }
+    if let Err(e) = config.https.server(&config) {
+        faults.push(e);
     }
     if !args.offline {
         let mut urls: Vec<String> = config.sites.iter().map(|s| config.broker_of(&s.file, args.broker.is_some())).collect();

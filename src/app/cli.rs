@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::api::access::Role;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -24,6 +25,10 @@ enum Command {
     Replay(ReplayArgs),
     /// Import, export, inspect, verify or compact a data directory that no service has open
     Store(StoreArgs),
+    /// Make, list or revoke the tokens that open page and API
+    Token(TokenArgs),
+    /// Show the audit trail, or verify that nothing in it was changed
+    Audit(AuditArgs),
     /// Learn a site's plant from the store: fit, intervals, what is not identified; --sim makes the shipped models anew
     Identify(IdentifyArgs),
     /// Compare this service with other ways to run a plant, in closed loop, or break things (--campaign)
@@ -214,6 +219,62 @@ pub struct StoreExport {
     pub out: PathBuf,
 }
 
+/// Arguments of `token`.
+#[derive(Clone, Debug, Args)]
+pub struct TokenArgs {
+    /// The data directory; the service may have it open
+    #[arg(long, value_name = "DIR", default_value = "./tramuntana-data", global = true)]
+    pub data_dir: PathBuf,
+    #[command(subcommand)]
+    pub command: TokenCommand,
+}
+
+/// What `token` does.
+#[derive(Clone, Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token and print it, this once
+    Create {
+        /// Who will use it; acts are filed under this name
+        #[arg(long)]
+        name: String,
+        /// What it may do
+        #[arg(long, value_enum)]
+        role: Role,
+        /// Ends by itself after this time, e.g. 90d
+        #[arg(long, value_name = "SPAN")]
+        expires: Option<String>,
+    },
+    /// List names, roles and states
+    List,
+    /// End a token at once
+    Revoke {
+        /// Its name
+        name: String,
+    },
+}
+
+/// Arguments of `audit`.
+#[derive(Clone, Debug, Args)]
+pub struct AuditArgs {
+    /// The data directory; no service may have it open
+    #[arg(long, value_name = "DIR", default_value = "./tramuntana-data", global = true)]
+    pub data_dir: PathBuf,
+    /// Only this site; repeat for several
+    #[arg(long = "site", value_name = "SITE", global = true)]
+    pub sites: Vec<String>,
+    #[command(subcommand)]
+    pub command: AuditCommand,
+}
+
+/// What `audit` does.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Print every act
+    Show,
+    /// Follow the hash chain; fails where an entry was changed, removed or inserted
+    Verify,
+}
+
 /// Arguments of `identify`.
 #[derive(Clone, Debug, Args)]
 pub struct IdentifyArgs {
@@ -381,6 +442,8 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => super::service::run(args),
         Command::Check(args) => super::check::run(args),
         Command::Replay(args) => super::replay::run(args),
+        Command::Token(args) => super::access::run(args),
+        Command::Audit(args) => super::audit::run(args),
         Command::Identify(args) if args.sim => super::train::identify(args),
         Command::Identify(args) => super::identify::run(&args),
         Command::Evaluate(args) => super::evaluate::run(&args),

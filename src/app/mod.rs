@@ -5,6 +5,9 @@
 //! Invariants: the only clock, seeds and spawned tasks of the program are here; every task ends on shutdown; an error
 //! that reaches the user names the thing and the way out.
 
+pub mod access;
+mod alarms;
+pub mod audit;
 pub mod backend;
 pub mod backtest;
 pub mod bms;
@@ -16,7 +19,9 @@ pub mod cli;
 pub mod closed;
 pub mod config;
 pub mod demo;
+pub mod door;
 pub mod evaluate;
+mod gauges;
 pub mod history;
 pub mod identify;
 pub mod influx;

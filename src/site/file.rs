@@ -3,7 +3,7 @@
 //! Invariants: unknown keys are refused with their line; every reference inside the file resolves; a bound is a pair
 //! with `lo < hi`. A site file never carries a physical parameter of the plant: those are identified from telemetry.
 
-use super::{Selector, Source};
+use super::{Alert, Selector, Source};
 use crate::time::Span;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -398,6 +398,8 @@ pub struct SiteFile {
     pub actuators: Vec<Actuator>,
     #[serde(default, rename = "limit")]
     pub limits: Vec<Limit>,
+    #[serde(default, rename = "alert", skip_serializing_if = "Vec::is_empty")]
+    pub alerts: Vec<Alert>,
     #[serde(default, rename = "meter")]
     pub meters: Vec<Meter>,
     #[serde(default, rename = "partition")]
@@ -537,6 +539,15 @@ impl SiteFile {
                 return fail(what, &format!("`actuator = {a:?}` names no actuator"));
             }
         }
+        for a in &self.alerts {
+            let what = format!("alert {:?}", a.id);
+            if let Some(fault) = a.fault() {
+                return fail(what, fault);
+            }
+            if let Some(r) = std::iter::once(&a.role).chain(&a.above).find(|r| !role(r)) {
+                return fail(what, &format!("no role is named {r:?}"));
+            }
+        }
         for p in &self.partitions {
             if p.gpus_per_rack == 0 || !(p.rack_rating_kw > 0.0) {
                 return fail(format!("partition {:?}", p.id), "gpus_per_rack and rack_rating_kw must be above 0");
@@ -546,6 +557,7 @@ impl SiteFile {
         unique("loop", self.loops.iter().map(|r| &r.id))?;
         unique("actuator", self.actuators.iter().map(|r| &r.id))?;
         unique("limit", self.limits.iter().map(|r| &r.id))?;
+        unique("alert", self.alerts.iter().map(|r| &r.id))?;
         unique("meter", self.meters.iter().map(|r| &r.id))?;
         unique("partition", self.partitions.iter().map(|r| &r.id))
     }

@@ -6,6 +6,7 @@
 //! `sensors/<site>/site.toml`; a *source* says which format a topic filter speaks.
 //! Invariants: nothing about a plant is code; a point's identity is its path; the catalogue only grows.
 
+mod alert;
 mod catalogue;
 mod classes;
 mod file;
@@ -14,6 +15,7 @@ mod selector;
 mod source;
 mod template;
 
+pub use alert::{Alert, AlertSeverity};
 pub use catalogue::{Catalogue, POINTS_MAX};
 pub use classes::{Class, Classes, ClassesError};
 pub use file::{

@@ -1,5 +1,7 @@
 //! The one integration test binary; each room has its file.
 
+mod access;
+mod alarms;
 mod api;
 mod asyncapi;
 mod campaign;
@@ -8,6 +10,7 @@ mod control;
 mod control_any;
 mod control_orders;
 mod control_search;
+mod dashboards;
 mod demo;
 mod forecast;
 mod formats;
