@@ -24,7 +24,10 @@ use serde::{Deserialize, Serialize};
 
 /// Errors of the model that are no surprise, in standard deviations, and the part by which a surprise fades in a tick.
 const SURPRISE_SIGMAS: f64 = 1.5;
-const SURPRISE_FADES: f64 = 0.25;
+const SURPRISE_FADES: f64 = 0.1;
+/// Part of what a value is inside its margin by that a surprise grows with in a tick, and how many margins it may come to.
+const SURPRISE_GROWS: f64 = 0.5;
+const SURPRISE_MARGINS: f64 = 3.0;
 
 /// How long an approval lets its targets be followed.
 pub const APPROVAL: Span = Span::hours(2);
@@ -341,15 +344,20 @@ impl Controller {
         let expected = self.expected.take().filter(|(t, _)| (view.now - *t).0.abs() <= 2 * tick.0);
         for (i, l) in view.site.limits.iter().enumerate() {
             let measured = view.role(&l.role);
-            let known =
-                expected.as_ref().and_then(|(_, e)| e.get(i)).filter(|(v, s)| v.is_finite() && s.is_finite() && !measured.is_stale());
-            let nearer = known.map_or(0.0, |(v, sigma)| {
-                let over = l.max.map_or(0.0, |_| measured.value - v);
-                let under = l.min.map_or(0.0, |_| v - measured.value);
-                over.max(under) - SURPRISE_SIGMAS * sigma
-            });
+            let usable = |e: &&(f64, f64)| e.0.is_finite() && e.1.is_finite() && !measured.is_stale();
+            let known = expected.as_ref().and_then(|(_, e)| e.get(i)).filter(usable);
+            let over = |v: f64| l.max.map_or(0.0, |_| measured.value - v).max(l.min.map_or(0.0, |_| v - measured.value));
+            let (below, above) = l.above.as_ref().map_or((0.0, 0.0), |r| (view.role(r).low, view.role(r).high));
+            let clear = l.max.map_or(f64::MAX, |m| m + below - measured.value).min(l.min.map_or(f64::MAX, |m| measured.value - above - m));
             let s = &mut self.surprise[i];
-            *s = if nearer > *s { nearer } else { *s + SURPRISE_FADES * (nearer - *s) }.max(0.0);
+            *s = match known {
+                // Inside its margin already: what the model is wrong by counts whole, and more with every tick that it stays there.
+                Some((v, _)) if clear < l.margin && l.actuator.is_none() => s.max(over(*v)) + SURPRISE_GROWS * (l.margin - clear),
+                Some((v, sigma)) if over(*v) - SURPRISE_SIGMAS * sigma > *s => over(*v) - SURPRISE_SIGMAS * sigma,
+                Some((v, sigma)) => *s + SURPRISE_FADES * (over(*v) - SURPRISE_SIGMAS * sigma - *s),
+                None => *s * (1.0 - SURPRISE_FADES),
+            }
+            .clamp(0.0, SURPRISE_MARGINS * l.margin.max(1.0) + l.reserve);
         }
     }
 

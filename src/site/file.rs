@@ -337,6 +337,10 @@ pub struct Limit {
     pub above: Option<String>,
     /// Distance from the limit that a plan keeps, in the same unit.
     pub margin: f64,
+    /// Distance kept besides the margin, in the same unit: what the loss of one machine (a pump, a fan) adds before anybody can answer.
+    /// It is not counted together with a step of the load: one thing goes wrong at a time.
+    #[serde(default)]
+    pub reserve: f64,
     /// The actuator that the limit bounds directly, where its setpoint is the limited value.
     #[serde(default)]
     pub actuator: Option<String>,
@@ -563,8 +567,8 @@ impl SiteFile {
             if l.max.is_none() && l.min.is_none() {
                 return fail(what, "give `max`, `min` or both");
             }
-            if l.margin.is_nan() || l.margin < 0.0 {
-                return fail(what, "`margin` must be 0 or above");
+            if !(l.margin >= 0.0 && l.reserve >= 0.0) {
+                return fail(what, "`margin` and `reserve` must be 0 or above");
             }
             if let Some(r) = std::iter::once(&l.role).chain(&l.above).find(|r| !role(r)) {
                 return fail(what, &format!("no role is named {r:?}"));
