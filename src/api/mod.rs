@@ -11,6 +11,7 @@
 //! Blocking: the backend's methods are plain functions. Those that may read the store run under
 //! `tokio::task::block_in_place` on a multi-thread runtime (which `app` uses), directly on a current-thread one.
 
+pub mod access;
 pub mod chart;
 pub mod model;
 
@@ -32,9 +33,9 @@ pub use placement::ExtenderVerb;
 pub use query::{SERIES_ROWS_MAX, SeriesQuery};
 
 use crate::time::Timestamp;
-use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use model::*;
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,6 +96,21 @@ pub trait Backend: Send + Sync + 'static {
         let _ = (from, to, limit);
         Ok(Ledger { site: site.to_owned(), ..Ledger::default() })
     }
+    /// An operator has seen an alarm.
+    fn acknowledge(&self, site: &str, alarm: &str, act: &Act) -> Result<Done, Fault> {
+        let _ = (site, act);
+        Err(Fault::unknown("alarm", format!("no alarm {alarm:?} is up"), "GET /api/v1/sites lists them"))
+    }
+    /// What happened to alarms of a site with `from <= host_at < to`, newest first, at most `limit`. May block.
+    fn alarms(&self, site: &str, from: Timestamp, to: Timestamp, limit: usize) -> Result<Vec<AlarmEvent>, Fault> {
+        let _ = (site, from, to, limit);
+        Ok(Vec::new())
+    }
+    /// The newest acts of operators, newest first, at most `limit`; all sites where none is named. May block.
+    fn audit(&self, site: Option<&str>, limit: usize) -> Result<Vec<AuditEntry>, Fault> {
+        let _ = (site, limit);
+        Ok(Vec::new())
+    }
     /// Alive, ready, and why not.
     fn health(&self) -> Health;
     /// The newest refused messages, newest first, at most `limit`.
@@ -111,8 +127,13 @@ pub trait Backend: Send + Sync + 'static {
 
 pub(crate) type Shared = Arc<dyn Backend>;
 
-/// The whole HTTP surface: API, metrics and page. The caller serves it.
+/// The whole HTTP surface, open to whoever reaches it. The caller serves it.
 pub fn router(backend: Arc<dyn Backend>) -> Router {
+    guarded(backend, Arc::new(access::Open))
+}
+
+/// The whole HTTP surface: API, metrics and page, behind a gatekeeper.
+pub fn guarded(backend: Arc<dyn Backend>, gate: Arc<dyn access::Gatekeeper>) -> Router {
     Router::new()
         .route("/api/v1/sites", get(routes::sites))
         .route("/api/v1/sites/{id}", get(routes::site))
@@ -133,6 +154,10 @@ pub fn router(backend: Arc<dyn Backend>) -> Router {
         .route("/api/v1/health", get(routes::health))
         .route("/api/v1/refusals", get(routes::refusals))
         .route("/api/v1/demo", get(routes::demo))
+        .route("/api/v1/session", get(access::session).post(access::login))
+        .route("/api/v1/sites/{id}/alarms", get(routes::alarms))
+        .route("/api/v1/sites/{id}/alarms/{alarm}/acknowledge", post(acts::acknowledge))
+        .route("/api/v1/audit", get(routes::audit))
         .route("/api/v1/events", get(events::events))
         .route("/api/v1/openapi.json", get(openapi::serve))
         .route("/metrics", get(metrics::serve))
@@ -141,6 +166,8 @@ pub fn router(backend: Arc<dyn Backend>) -> Router {
         .merge(page::routes())
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::wrong_method)
+        .layer(axum::middleware::from_fn(access::guard))
+        .layer(Extension(gate))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, Duration::from_secs(REQUEST_SECONDS_MAX)))
         .layer(axum::middleware::map_response(error::as_problem))
         .layer(CompressionLayer::new())

@@ -1,6 +1,6 @@
 //! `openapi.json`: the contract, made from the handlers themselves.
 
-use super::{acts, events, metrics, placement, routes};
+use super::{access, acts, events, metrics, placement, routes};
 use axum::Json;
 use utoipa::OpenApi;
 
@@ -27,6 +27,11 @@ use utoipa::OpenApi;
         placement::prioritize,
         routes::kpis,
         routes::ledger,
+        routes::audit,
+        routes::alarms,
+        acts::acknowledge,
+        access::session,
+        access::login,
         routes::health,
         routes::refusals,
         routes::demo,

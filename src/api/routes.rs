@@ -180,12 +180,40 @@ pub(super) fn no_recommendation(id: &str) -> Fault {
     responses((status = 200, body = Ledger), (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 404, body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn ledger(State(backend): State<Shared>, Path(id): Path<String>, uri: Uri) -> Result<Json<Ledger>, Fault> {
-    let params = Params::read(&uri, &["from", "to", "limit"])?;
-    let site = find_site(&backend, &id)?;
+    let (site, from, to, limit) = past(&backend, &id, &uri)?;
+    blocking(|| backend.ledger(&site, from, to, limit)).map(Json)
+}
+
+/// A site and a part of its past: `from`, `to`, `limit`.
+fn past(backend: &Shared, id: &str, uri: &Uri) -> Result<(String, Timestamp, Timestamp, usize), Fault> {
+    let params = Params::read(uri, &["from", "to", "limit"])?;
+    let site = find_site(backend, id)?;
     let from = params.count("from", 0, 0, LAST_INSTANT)?;
     let to = params.count("to", LAST_INSTANT, 0, LAST_INSTANT)?;
-    let limit = params.count("limit", 1000, 1, 10_000)?;
-    blocking(|| backend.ledger(&site.id, Timestamp(from as i64), Timestamp(to as i64), limit)).map(Json)
+    Ok((site.id, Timestamp(from as i64), Timestamp(to as i64), params.count("limit", 1000, 1, 10_000)?))
+}
+
+/// What happened to a site's alarms, newest first; those that are up are at /api/v1/sites.
+#[utoipa::path(get, path = "/api/v1/sites/{id}/alarms",
+    params(("id" = String, Path), ("from" = Option<i64>, Query, description = "epoch ms on the service's clock; all where absent"),
+        ("to" = Option<i64>, Query), ("limit" = Option<usize>, Query, description = "1–10,000; 1,000 where absent")),
+    responses((status = 200, body = Vec<AlarmEvent>), (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn alarms(State(backend): State<Shared>, Path(id): Path<String>, uri: Uri) -> Result<Json<Vec<AlarmEvent>>, Fault> {
+    let (site, from, to, limit) = past(&backend, &id, &uri)?;
+    blocking(|| backend.alarms(&site, from, to, limit)).map(Json)
+}
+
+/// What operators did: who, when, why; each entry carries the hash of the one before it.
+#[utoipa::path(get, path = "/api/v1/audit",
+    params(("site" = Option<String>, Query), ("limit" = Option<usize>, Query, description = "1–10,000; 100 where absent")),
+    responses((status = 200, body = Vec<AuditEntry>), (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn audit(State(backend): State<Shared>, uri: Uri) -> Result<Json<Vec<AuditEntry>>, Fault> {
+    let params = Params::read(&uri, &["site", "limit"])?;
+    let site = params.text("site").map(|id| find_site(&backend, id)).transpose()?.map(|s| s.id);
+    let limit = params.count("limit", 100, 1, 10_000)?;
+    blocking(|| backend.audit(site.as_deref(), limit)).map(Json)
 }
 
 /// The energy account.

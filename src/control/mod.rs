@@ -14,6 +14,7 @@ pub mod explain;
 pub mod learn;
 pub mod ledger;
 pub mod mode;
+pub mod objective;
 pub mod place;
 pub mod plan;
 pub mod recommendation;

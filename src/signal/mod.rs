@@ -6,6 +6,7 @@
 pub mod jobs;
 pub mod load;
 pub mod table;
+pub mod tariff;
 pub mod weather;
 
 pub use table::SignalError;

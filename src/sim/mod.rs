@@ -6,7 +6,9 @@
 
 pub mod arms;
 pub mod excite;
+pub mod fault;
 pub mod fleet;
 pub mod hall;
 pub mod optimum;
 pub mod telemetry;
+pub mod trim;

@@ -6,6 +6,7 @@
 //! `sensors/<site>/site.toml`; a *source* says which format a topic filter speaks.
 //! Invariants: nothing about a plant is code; a point's identity is its path; the catalogue only grows.
 
+mod alert;
 mod catalogue;
 mod classes;
 mod file;
@@ -15,11 +16,12 @@ mod selector;
 mod source;
 mod template;
 
+pub use alert::{Alert, AlertSeverity};
 pub use catalogue::{Catalogue, POINTS_MAX};
 pub use classes::{Class, Classes, ClassesError};
 pub use file::{
-    Actuator, Bus, ClockSource, Combine, Control, Limit, Loop, Meter, MeterBoundary, Objective, Partition, Role, SiteFile, SiteFileError,
-    SiteName, StartMode,
+    Actuator, Bus, ClockSource, Combine, Control, Limit, Loop, Meter, MeterBoundary, Objective, Partition, Role, Signals, SiteFile,
+    SiteFileError, SiteName, StartMode, Weights,
 };
 pub use placement::{CapKind, Domain, Energy, PowerCap, RackNodes, hosts, names_rack};
 pub use point::{Point, StateText};

@@ -160,6 +160,8 @@ fn view(now: Timestamp, in_force: [f64; 2], load_kw: f64, wet_bulb_c: f64, dew_c
         loads: vec![LoadForecast::persistence(load_kw, 0.1, 24, "test")],
         weather: Weather { dry_bulb_c: wet_bulb_c + 6.0, wet_bulb_c, dew_point_c: wet_bulb_c - 4.0 },
         weather_forecast: vec![],
+        prices: vec![],
+        peak_kw: 0.0,
         gpus_allocated: Some(900.0),
         link: Link { ai_status: Some(1), ..Link::default() },
         drifted: false,
@@ -168,7 +170,13 @@ fn view(now: Timestamp, in_force: [f64; 2], load_kw: f64, wet_bulb_c: f64, dew_c
 }
 
 fn free(in_force: [f64; 2], reach: f64) -> Start {
-    Start { base: in_force.to_vec(), reach: in_force.iter().map(|v| (v - reach, v + reach)).collect(), fixed: vec![None; 2], prior: None }
+    Start {
+        base: in_force.to_vec(),
+        reach: in_force.iter().map(|v| (v - reach, v + reach)).collect(),
+        fixed: vec![None; 2],
+        prior: None,
+        surprise: vec![],
+    }
 }
 
 #[test]

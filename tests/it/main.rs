@@ -1,9 +1,13 @@
 //! The one integration test binary; each room has its file.
 
+mod access;
+mod alarms;
 mod api;
 mod asyncapi;
 mod common;
 mod control;
+mod control_any;
+mod dashboards;
 mod demo;
 mod forecast;
 mod formats;

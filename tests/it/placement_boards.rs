@@ -145,6 +145,8 @@ fn view(id: &str, water_c: f64, load_kw: f64, target_kw: Option<f64>) -> View {
         link: Link::default(),
         drifted: false,
         findings: vec![],
+        prices: vec![],
+        peak_kw: 0.0,
     }
 }
 

@@ -4,6 +4,7 @@
 //! stays off limits by more than their margins, and stops with a hold, a pin, or a limit that comes near.
 
 use super::super::learn::{self, Excitation, halton, prime};
+use super::super::mode::Operation;
 use super::super::plan::Plan;
 use super::super::recommendation::{Expects, Item, Recommendation};
 use super::super::view::View;
@@ -29,6 +30,9 @@ impl Controller {
         for (t, a) in targets.iter_mut().zip(&view.site.actuators) {
             if let Some(pin) = self.orders.pins.get(&a.id) {
                 *t = pin.value;
+            } else if a.is_discrete() || self.orders.operation(&a.loop_id, self.wanted) != Operation::Auto {
+                // Machines are not switched to learn, and loops that are not in auto are not moved.
+                *t = a.default;
             }
         }
         let values = self.towards(view, &targets);
@@ -90,11 +94,11 @@ impl Controller {
         let share = if age < YOUNG { DITHER_YOUNG } else { DITHER_LATER };
         let start = self.start(view);
         for (i, a) in view.site.actuators.iter().enumerate() {
-            if start.fixed[i].is_some() {
+            if start.fixed[i].is_some() || a.is_discrete() {
                 continue;
             }
             let own = share * (a.hi - a.lo) * (2.0 * halton(1 + self.ticks / DITHER_TICKS, prime(i)) - 1.0);
-            let offset = if near || self.orders.hold.is_some() { 0.0 } else { own };
+            let offset = if near || self.orders.hold(&a.loop_id).is_some() { 0.0 } else { own };
             let before = self.offsets[i];
             let clean = start.base[i] - before;
             let (lo, hi) = start.reach[i];
