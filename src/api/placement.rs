@@ -72,7 +72,8 @@ pub(super) async fn hints(State(backend): State<Shared>, headers: HeaderMap, uri
         .flat_map(|v| v.split(','))
         .map(|t| t.trim().trim_start_matches("W/").to_owned())
         .collect();
-    let end = tokio::time::Instant::now() + wait;
+    let end = tokio::time::sleep(wait);
+    tokio::pin!(end);
     let mut changes = backend.changes();
     loop {
         let hints = fresh(&backend, &site.id, params.text("job_class"))?;
@@ -81,10 +82,13 @@ pub(super) async fn hints(State(backend): State<Shared>, headers: HeaderMap, uri
         if !known.iter().any(|t| t == "*" || *t == tag) {
             return Ok((marks, Json(hints)).into_response());
         }
-        match tokio::time::timeout_at(end, changes.changed()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => return Err(Fault::unavailable("the service is shutting down", "ask again when it is back")),
-            Err(_) => return Ok((StatusCode::NOT_MODIFIED, marks).into_response()),
+        tokio::select! {
+            changed = changes.changed() => {
+                if changed.is_err() {
+                    return Err(Fault::unavailable("the service is shutting down", "ask again when it is back"));
+                }
+            }
+            () = &mut end => return Ok((StatusCode::NOT_MODIFIED, marks).into_response()),
         }
     }
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 const THROTTLE_C: f64 = 87.0;
 
 /// Share of a hall's GPUs that must stay free besides a job's own for it to be held back.
-const WAIT_FREE: f64 = 0.25;
+const WAIT_FREE: f64 = 0.35;
 
 /// How racks are picked where no steward speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,8 +155,8 @@ impl Fleet {
         kwh / (hours - self.lost_gpu_hours)
     }
 
-    /// One step of every hall. `steward` is asked once for each waiting job that could start.
-    pub fn advance(&mut self, steward: &mut dyn FnMut(&Fleet, usize) -> Word) {
+    /// One step of every hall. `steward` is asked for each waiting job that could start, and told whether it may wait.
+    pub fn advance(&mut self, steward: &mut dyn FnMut(&Fleet, usize, bool) -> Word) {
         let now = self.now();
         let jobs = Arc::clone(&self.jobs);
         for i in (0..self.running.len()).rev() {
@@ -181,9 +181,9 @@ impl Fleet {
             let Some(&first) = job.halls.iter().find(|h| room(**h) >= job.job.gpus) else {
                 break;
             };
-            let word = steward(self, j);
-            let (hall, racks) = match word {
-                Word::Wait if self.may_wait(job, first, kept[first]) => {
+            let may_wait = self.may_wait(job, first, kept[first]);
+            let (hall, racks) = match steward(self, j, may_wait) {
+                Word::Wait if may_wait => {
                     kept[first] += job.job.gpus;
                     i += 1;
                     continue;

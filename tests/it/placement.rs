@@ -99,15 +99,15 @@ fn a_service_ranks_jobs_and_answers_schedulers() {
             .is_some_and(|h| h["racks"].as_array().unwrap().iter().all(|r| r["gpus_free_estimated"] == false))
     });
     let ask = json!({"jobs": [
-        {"id": "whole", "gpus": 72, "duration_h": 2, "job_class": "training", "latest_h": 1},
+        {"id": "whole", "gpus": 72, "duration_h": 2, "job_class": "training", "latest_h": 1, "kw_per_gpu": 0.02},
         {"id": "small", "gpus": 4, "duration_h": 1.5, "partitions": ["training"]},
         {"id": "none", "gpus": 5000, "duration_h": 1}]});
     let (status, answer) = post(&format!("{url}/rank"), &ask);
     assert_eq!(status, 200, "{answer}");
     let whole = &answer["jobs"][0]["places"][0];
     assert_eq!(whole["racks"], json!([{"rack": "bsc-hq-T03", "gpus": 72}]), "{answer}");
-    // 72 GPUs for two hours at 132 kW a rack, and what cooling and losses add.
-    assert!(whole["kwh"].as_f64().is_some_and(|k| (264.0..450.0).contains(&k)), "{whole}");
+    // 72 GPUs of 20 W for two hours, and what cooling and losses add.
+    assert!(whole["kwh"].as_f64().is_some_and(|k| (2.88..4.5).contains(&k)), "{whole}");
     assert!(whole["g_co2"].as_f64().is_some() && !whole["binds"].as_str().unwrap().is_empty());
     assert!(!answer["jobs"][1]["places"].as_array().unwrap().is_empty());
     assert!(answer["jobs"][2]["notes"][0].as_str().unwrap().contains("5000 GPUs asked for"), "{}", answer["jobs"][2]);

@@ -211,12 +211,9 @@ fn caps_and_limits_end_the_room_and_are_named() {
     assert!(none.places.is_empty() && none.notes[0].contains("at most 128 are free in one domain"), "{none:?}");
     // Chips reach 82 °C at 22 °C water and 500 kW: colder water makes room, and the slot says so.
     assert!(b.slots[0].cooled, "{:?}", b.slots[0]);
-    let hot = Arc::new(board("hall", 0.1, 22.0, 640.0, None, &[("r1", 40.0, 64)]));
-    assert!(
-        hot.slots[0].cooled && (0.0..120.0).contains(&hot.slots[0].room_kw) && hot.slots[0].limit == "Hottest GPU",
-        "{:?}",
-        hot.slots[0]
-    );
+    let hot = board("hall", 0.1, 22.0, 500.0, None, &[("r1", 40.0, 64)]);
+    let s = &hot.slots[0];
+    assert!(s.cooled && (s.room_kw - 60.0).abs() < 2.0 && s.limit == "Hottest GPU", "{s:?}");
 }
 
 #[test]
@@ -240,8 +237,8 @@ fn two_sites_are_weighed_and_each_stands_alone() {
     let many: Vec<JobAsk> = (0..5).map(|i| JobAsk { id: format!("{i}"), ..job(64) }).collect();
     let sites: Vec<String> =
         rank(&both, &many, Effort::default()).iter().filter_map(|a| a.places.first().map(|p| p.site.clone())).collect();
-    assert_eq!(sites.iter().filter(|s| *s == "cheap").count(), 3, "{sites:?}");
-    assert_eq!(sites.len(), 5);
+    // Each site holds two: r1 and r2 hang on one PDU.
+    assert_eq!(sites, ["cheap", "cheap", "dear", "dear"]);
     // The link to the cheap site is down: its board is not there, the other still places.
     assert_eq!(rank(&[dear], &[job(64)], Effort::default()).remove(0).places[0].site, "dear");
     assert!(rank(&[], &[job(64)], Effort::default()).remove(0).notes[0].contains("no site has a fresh"));
@@ -263,7 +260,7 @@ fn what_cannot_be_cooled_is_shed_before_it_comes() {
     let jobs = [known("small", "r1", 8, false), known("big", "r2", 48, false), known("later", "r3", 64, true)];
     let all = shed(&b, &jobs, &[other]);
     let limit = all.iter().find(|s| s.breach.what == "Hottest GPU").expect("the limit");
-    assert!((limit.breach.needed_kw - 90.0).abs() < 5.0, "{limit:?}");
+    assert!((limit.breach.needed_kw - 100.0).abs() < 5.0, "{limit:?}");
     let kinds: Vec<(&str, &str)> = limit.acts.iter().map(|a| (a.kind, a.target.as_str())).collect();
     assert_eq!(kinds[..4], [("delay", "later"), ("move", "big"), ("move", "small"), ("cap", "r1")], "{limit:?}");
     assert!(limit.acts.last().is_some_and(|a| a.enough) && limit.acts.iter().rev().skip(1).all(|a| !a.enough));

@@ -47,19 +47,20 @@ pub fn all() -> Vec<Case> {
         Case { name: "healthy", about: "both shipped plants, each with its own jobs, July", ..PLAIN },
         Case {
             name: "degraded",
-            about: "the headquarters alone; after a day CDU02 loses 85 % of its heat transfer",
+            about: "the headquarters alone, 60 % of the usual jobs; after a day CDU02 loses 85 % of its heat transfer",
             folders: &["bsc-hq"],
             offset_k: &[0.0],
+            share: 0.6,
             degraded: Some(("CDU02", 0.85)),
             ..PLAIN
         },
         Case {
             name: "hot",
-            about: "two plants like the headquarters, one in air 8 K warmer; jobs may run at either, at home where no hint speaks",
+            about: "two plants like the headquarters, one in air 8 K warmer; 60 % of the usual jobs, which may run at either, at home where no hint speaks",
             folders: &["bsc-hq", "bsc-hq"],
             offset_k: &[0.0, 8.0],
             movable: true,
-            share: 0.75,
+            share: 0.6,
             ..PLAIN
         },
         Case {
@@ -67,7 +68,7 @@ pub fn all() -> Vec<Case> {
             about: "the headquarters alone; racks 1 to 8 hang on one row of 640 kW (their ratings sum to 1,056 kW)",
             folders: &["bsc-hq"],
             offset_k: &[0.0],
-            share: 0.8,
+            share: 0.7,
             cap: Some((8, 640.0)),
             ..PLAIN
         },

@@ -182,9 +182,9 @@ fn gpu_kw(fleet: &Fleet, hall: usize) -> f64 {
 }
 
 /// What the boards say of one waiting job.
-pub fn word(minds: &[Mind], fleet: &Fleet, j: usize, soon: Span) -> Word {
+pub fn word(minds: &[Mind], fleet: &Fleet, j: usize, waits: bool, soon: Span) -> Word {
     let FleetJob { job, halls } = &fleet.jobs()[j];
-    let left = Span(job.slack.0 - (fleet.now() - job.submit).0);
+    let left = if waits { Span((job.slack.0 - (fleet.now() - job.submit).0).max(0)) } else { Span::ZERO };
     // Boards are minutes old: GPUs that were given since then are known at once.
     let boards: Vec<Arc<Board>> = (halls.iter())
         .filter_map(|&h| {
@@ -211,7 +211,6 @@ pub fn word(minds: &[Mind], fleet: &Fleet, j: usize, soon: Span) -> Word {
         return Word::Nothing;
     }
     // Where no place has room for the job's power and it may not wait, the place with the most room is the least evil.
-    let waits = left.0 > 0;
     let shares: &[f64] = if waits { &[1.0] } else { &[1.0, 0.6, 0.3, 0.05] };
     let found = shares.iter().find_map(|share| {
         let ask = JobAsk {
@@ -221,7 +220,7 @@ pub fn word(minds: &[Mind], fleet: &Fleet, j: usize, soon: Span) -> Word {
             kw_per_gpu: Some(share * gpu_kw(fleet, halls[0])),
             duration: job.duration,
             earliest: Span::ZERO,
-            latest: Span(left.0.max(0)),
+            latest: left,
             partitions: vec![],
             sites: vec![],
             job_class: None,

@@ -54,6 +54,8 @@ struct Run {
     lost_gpu_hours: f64,
     throttled_gpu_minutes: f64,
     beyond_limit_minutes: f64,
+    it_kwh: f64,
+    cooling_kwh: f64,
     chiller_kwh: f64,
     late: u32,
     started: u32,
@@ -121,16 +123,15 @@ fn one(case: &Case, world: &World, arm: Arm, seed: u64, arrivals: Option<Arrival
             }
         }
         stamp += u64::from(fresh);
-        let mut steward = |f: &Fleet, j: usize| -> Word {
+        let mut steward = |f: &Fleet, j: usize, may_wait: bool| -> Word {
             if !arm.hints {
                 return Word::Nothing;
             }
-            // A job that was told to wait is asked for again with the next board, or when its slack is over.
-            let job = &f.jobs()[j].job;
-            if waits.get(&j) == Some(&stamp) && f.now() - job.submit < job.slack {
+            // A job that waits is asked for again with the next board, or when it may not wait any more.
+            if may_wait && waits.get(&j) == Some(&stamp) {
                 return Word::Wait;
             }
-            let word = mind::word(&minds, f, j, SOON);
+            let word = mind::word(&minds, f, j, may_wait, SOON);
             if word == Word::Wait {
                 waits.insert(j, stamp);
             }
@@ -149,6 +150,8 @@ fn one(case: &Case, world: &World, arm: Arm, seed: u64, arrivals: Option<Arrival
         lost_gpu_hours: fleet.lost_gpu_hours,
         throttled_gpu_minutes: fleet.throttled_gpu_minutes,
         beyond_limit_minutes: sum(&|a| a.beyond_limit_minutes()),
+        it_kwh: sum(&|a| a.it_kwh),
+        cooling_kwh: sum(&|a| a.cooling_kwh),
         chiller_kwh: sum(&|a| ["fws-chiller", "cold-chiller"].iter().filter_map(|c| a.components_kwh.get(*c)).sum()),
         late: fleet.late,
         started: fleet.started,
@@ -161,15 +164,15 @@ fn shown(r: &Run) -> Value {
     json!({
         "seed": r.seed, "arm": r.arm, "kwh_per_gpu_hour": r.kwh_per_gpu_hour, "kwh": r.kwh, "gpu_hours": r.gpu_hours,
         "lost_gpu_hours": r.lost_gpu_hours, "throttled_gpu_minutes": r.throttled_gpu_minutes,
-        "minutes_beyond_limit": r.beyond_limit_minutes, "chiller_kwh": r.chiller_kwh, "late_jobs": r.late, "jobs": r.started,
+        "minutes_beyond_limit": r.beyond_limit_minutes, "it_kwh": r.it_kwh, "cooling_kwh": r.cooling_kwh, "chiller_kwh": r.chiller_kwh, "late_jobs": r.late, "jobs": r.started,
         "unfinished": r.unfinished, "gpu_hours_waited_per_job": r.waited_h_per_job,
     })
 }
 
 fn table(runs: &[Run], arms: &[Arm]) -> String {
     let mut out = format!(
-        "  {:<22}{:>11}{:>26}{:>14}{:>11}{:>10}{:>7}{:>12}\n",
-        "arm", "kWh/GPU-h", "against first fit, %", "throttled", "lost GPU-h", "beyond", "late", "chiller kWh"
+        "  {:<22}{:>11}{:>26}{:>14}{:>11}{:>9}{:>7}{:>11}{:>9}{:>9}\n",
+        "arm", "kWh/GPU-h", "against first fit, %", "throttled", "lost GPU-h", "beyond", "late", "IT kWh", "cooling", "chiller"
     );
     let of = |arm: &str, f: &dyn Fn(&Run) -> f64| -> Vec<f64> { runs.iter().filter(|r| r.arm == arm).map(f).collect() };
     let mean = |v: &[f64]| v.iter().sum::<f64>() / v.len().max(1) as f64;
@@ -183,7 +186,7 @@ fn table(runs: &[Run], arms: &[Arm]) -> String {
         let text =
             pct.map_or(String::new(), |i| format!("{:+.3}{}", i.mean, i.half_width_95.map_or(String::new(), |h| format!(" ± {h:.3}"))));
         out.push_str(&format!(
-            "  {:<22}{:>11.4}{:>26}{:>14.0}{:>11.1}{:>10.1}{:>7.1}{:>12.0}\n",
+            "  {:<22}{:>11.4}{:>26}{:>14.0}{:>11.1}{:>9.1}{:>7.1}{:>11.0}{:>9.0}{:>9.0}\n",
             a.name,
             mean(&of(a.name, &per_hour)),
             text,
@@ -191,6 +194,8 @@ fn table(runs: &[Run], arms: &[Arm]) -> String {
             mean(&of(a.name, &|r| r.lost_gpu_hours)),
             mean(&of(a.name, &|r| r.beyond_limit_minutes)),
             mean(&of(a.name, &|r| f64::from(r.late))),
+            mean(&of(a.name, &|r| r.it_kwh)),
+            mean(&of(a.name, &|r| r.cooling_kwh)),
             mean(&of(a.name, &|r| r.chiller_kwh)),
         ));
     }
