@@ -24,6 +24,7 @@ mod plant;
 mod plant_model;
 mod quality;
 mod report;
+mod report_year;
 mod serve;
 mod store;
 mod store_size;

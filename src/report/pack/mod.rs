@@ -153,11 +153,10 @@ pub fn document(books: &[Book], order: &Order) -> Result<(Document, Vec<gpu::Job
         doc.charts = charts::general(&facts);
     }
     for b in books {
-        let series = [&b.carbon_location, &b.carbon_market, &b.price];
-        for s in series.into_iter().flatten() {
-            let named = Some(&s.source).filter(|t| !t.is_empty());
-            doc.notes.extend(named.map(|t| format!("{}: {t}", b.id)));
-            doc.notes.extend(s.notes.iter().map(|n| format!("{}: {n}", b.id)));
+        let series = [("carbon_location", &b.carbon_location), ("carbon_market", &b.carbon_market), ("price", &b.price)];
+        for (name, s) in series.into_iter().filter_map(|(n, s)| Some((n, s.as_ref()?))) {
+            let source = Some(&s.source).filter(|t| !t.is_empty());
+            doc.notes.extend(source.into_iter().chain(&s.notes).map(|t| format!("{}, {name}: {t}", b.id)));
         }
     }
     doc.tables.extend(annexes(books, lang));
