@@ -102,6 +102,12 @@ impl Timestamp {
         Timestamp(self.0.div_euclid(86_400_000) * 86_400_000)
     }
 
+    /// Start of this instant's UTC month.
+    pub fn month_start(self) -> Timestamp {
+        let first = self.civil().map(|c| c.date().first_of_month());
+        first.and_then(|d| d.to_zoned(jiff::tz::TimeZone::UTC).ok()).map_or(Timestamp::MIN, |z| Timestamp(z.timestamp().as_millisecond()))
+    }
+
     /// Hours since midnight UTC, 0 ≤ h < 24.
     pub fn hour_of_day(self) -> f64 {
         self.0.rem_euclid(86_400_000) as f64 / 3_600_000.0

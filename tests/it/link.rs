@@ -247,7 +247,7 @@ fn a_message_of_100_mb_costs_a_count_and_not_the_connection() {
 }
 
 /// Keys and certificates by openssl: an authority, the broker's for `localhost`, ours, and a stranger's authority.
-fn certificates(dir: &Path) -> bool {
+pub fn certificates(dir: &Path) -> bool {
     let script = r#"
         set -e
         for ca in ca stranger; do

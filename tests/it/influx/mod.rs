@@ -4,7 +4,7 @@
 //! protocol of influxdb 1.6, the Flux parser of InfluxData (npm), and a wire double that PyPI's `influxdb-client` accepts.
 
 mod double;
-mod peers;
+pub mod peers;
 mod service;
 
 use crate::common::scratch;
