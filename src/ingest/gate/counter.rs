@@ -33,9 +33,14 @@ impl Counter {
             self.stride = self.stride.max(value - last);
             return None;
         }
-        let over_the_top = full_digits(last, scale).map(|top| top - last + value.max(0.0));
-        Some(if over_the_top.is_some_and(|way| way <= STRIDES * self.stride) { Restart::RolledOver } else { Restart::SetBack })
+        Some(if over_the_top(last, value, scale, self.stride).is_some() { Restart::RolledOver } else { Restart::SetBack })
     }
+}
+
+/// What a meter counted from `last` to a lower `value`, where its digits were full in between. `scale` makes published values
+/// canonical; `stride` is the largest growth between two readings that is known to be true.
+pub fn over_the_top(last: f64, value: f64, scale: f64, stride: f64) -> Option<f64> {
+    full_digits(last, scale).map(|top| top - last + value.max(0.0)).filter(|way| *way <= STRIDES * stride)
 }
 
 /// The smallest value above `reading` at which digits are full.

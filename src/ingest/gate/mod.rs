@@ -21,7 +21,7 @@
 //! point is bounded and what is marked teaches nothing; a false mark is worse than none.
 //! Absent: limits of operation (those are `control`'s). A mark here says "this cannot be true", not "this is bad".
 
-mod counter;
+pub mod counter;
 mod nature;
 mod pile;
 mod relations;
