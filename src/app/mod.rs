@@ -33,6 +33,7 @@ pub mod placement;
 pub mod replay;
 pub mod retrain;
 pub mod service;
+mod service_client;
 pub mod simulate;
 pub mod site_task;
 pub mod slurm;
