@@ -7,10 +7,8 @@ use std::process::Command;
 
 /// The Python of the test environment with these packages; `None`, said as SKIPPED, where it is not there.
 fn python(packages: &str) -> Option<PathBuf> {
-    let venv = std::env::var_os("TRAMUNTANA_VENV").map_or_else(
-        || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/tramuntana-test-venv"),
-        PathBuf::from,
-    );
+    let venv = std::env::var_os("TRAMUNTANA_VENV")
+        .map_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/tramuntana-test-venv"), PathBuf::from);
     let python = std::env::var_os("TRAMUNTANA_PYTHON").map_or_else(|| venv.join("bin/python"), PathBuf::from);
     let there = Command::new(&python).args(["-c", &format!("import {packages}")]).output().is_ok_and(|o| o.status.success());
     if !there {
@@ -132,7 +130,8 @@ fn a_correction_is_a_new_version_with_its_changes() {
     assert!(said.contains("version 2") && said.contains("changes since version 1"), "{said}");
     let doc = year.json("out");
     let changes = doc["changes"].as_array().expect("changes").iter().filter(|c| c["what"] == "value");
-    let changes: Vec<_> = changes.map(|c| (c["key"].as_str().unwrap(), c["before"].as_str().unwrap(), c["after"].as_str().unwrap())).collect();
+    let changes: Vec<_> =
+        changes.map(|c| (c["key"].as_str().unwrap(), c["before"].as_str().unwrap(), c["after"].as_str().unwrap())).collect();
     assert_eq!(changes, [("LAU", "missing", "08019"), ("SDC", "1200", "1234.5")]);
     assert!(year.dir.join("out/version-1/report.pdf").exists() && year.dir.join("out/changes.csv").exists());
     // February of a leap year.
@@ -172,16 +171,33 @@ fn savings_are_refused_where_the_data_carry_no_claim() {
     let file = file.to_string_lossy().into_owned();
     let out = dir.join("out").to_string_lossy().into_owned();
     let said = ours(&[
-        "verify-savings", "--file", &file, "--baseline-period", "2025-01-01..2025-01-31", "--reporting-period", "2025-01-31..2025-03-02",
-        "--leave-out", "2025-02-10..2025-02-11=pump exchanged", "--out", &out,
+        "verify-savings",
+        "--file",
+        &file,
+        "--baseline-period",
+        "2025-01-01..2025-01-31",
+        "--reporting-period",
+        "2025-01-31..2025-03-02",
+        "--leave-out",
+        "2025-02-10..2025-02-11=pump exchanged",
+        "--out",
+        &out,
     ]);
     assert!(said.contains(": a saving") && said.contains("pump exchanged") && said.contains("24 hours left out"), "{said}");
     let doc: Value = serde_json::from_slice(&std::fs::read(dir.join("out/report.json")).expect("a report")).expect("JSON");
     let share = figure(&doc, "SAVING-SHARE", "plant.csv");
     assert!((share["value"].as_f64().unwrap_or_default() - 10.0).abs() < share["uncertainty_95"].as_f64().unwrap_or_default(), "{share}");
-    let o = command(&["verify-savings", "--file", &file, "--baseline-period", "2025-01-01..2025-01-04", "--reporting-period", "2025-02-01..2025-03-01"])
-        .output()
-        .expect("it starts");
+    let o = command(&[
+        "verify-savings",
+        "--file",
+        &file,
+        "--baseline-period",
+        "2025-01-01..2025-01-04",
+        "--reporting-period",
+        "2025-02-01..2025-03-01",
+    ])
+    .output()
+    .expect("it starts");
     let why = String::from_utf8_lossy(&o.stderr).into_owned();
     assert!(!o.status.success() && why.contains("no saving is claimed") && why.contains("14 are needed"), "{why}");
     let _ = std::fs::remove_dir_all(dir);
