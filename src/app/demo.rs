@@ -62,7 +62,11 @@ struct SiteRun {
 
 /// Runs the demo.
 pub fn run(args: DemoArgs) -> Result<(), String> {
-    let listener = listen(super::config::parse_listen(&args.listen)?)?;
+    let addr = super::config::parse_listen(&args.listen)?;
+    if !addr.ip().is_loopback() {
+        return Err(format!("--listen {addr}: the demo asks nobody who he is, so it listens on this host only: give 127.0.0.1 and a port"));
+    }
+    let listener = listen(addr)?;
     let sensors = Path::new("sensors");
     if !sensors.join(SITES[0]).is_dir() {
         return Err("sensors/bsc-hq is not here: start the demo in the repository's folder".into());

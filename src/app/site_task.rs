@@ -9,6 +9,7 @@
 //! read and the broker's flow control does the rest; requests go out before the echo that covers them, on one connection; each site
 //! has its own task, link, clock and mode, so that one being unreachable leaves the other at work.
 
+use super::alarms::book::Book;
 use super::brain::Brain;
 use super::influx::Mirror;
 use super::learner::{FIT_WAIT, FitJob};
@@ -71,6 +72,7 @@ pub struct SiteShared {
     pub clock_moved: AtomicI64,
     /// The plant was simulated and its days are over: silence is no fault.
     pub over: AtomicBool,
+    pub alarms: Mutex<Book>,
     /// Why the store refuses, empty when it does not.
     pub store_trouble: Mutex<String>,
     /// A fit that took longer than the site's task waits for it.
@@ -80,6 +82,10 @@ pub struct SiteShared {
 impl SiteShared {
     pub fn core(&self) -> MutexGuard<'_, Core> {
         self.core.lock().unwrap_or_else(|e| e.into_inner())
+    }
+    /// Take it before [`SiteShared::core`], never after.
+    pub fn book(&self) -> MutexGuard<'_, Book> {
+        self.alarms.lock().unwrap_or_else(|e| e.into_inner())
     }
     pub fn id(&self) -> &str {
         &self.site.site.id

@@ -4,6 +4,7 @@
 use super::plan::Plan;
 use super::recommendation::{Expects, Item, Withheld};
 use super::view::View;
+use crate::site::{Actuator, Objective};
 
 /// A move below this is none: it would read as "25.5 → 25.5".
 const LEAST_MOVE: f64 = 5e-3;
@@ -16,7 +17,14 @@ pub fn amount(value: f64, unit: &str) -> String {
 }
 
 /// The reason of one item.
-pub fn reason(from: f64, asked: f64, target: f64, unit: &str) -> String {
+pub fn reason(a: &Actuator, from: f64, asked: f64, target: f64, unit: &str) -> String {
+    if let (Some(was), Some(will)) = (a.state(from), a.state(target)) {
+        return if was == will { format!("stays {will}") } else { format!("switch from {was} to {will}") };
+    }
+    moved(from, asked, target, unit)
+}
+
+fn moved(from: f64, asked: f64, target: f64, unit: &str) -> String {
     if (asked - from).abs() < LEAST_MOVE && (target - from).abs() < LEAST_MOVE {
         return "stays: no move within its slew saves energy inside every limit".into();
     }
@@ -33,6 +41,9 @@ pub fn explain(view: &View, plan: &Plan, items: &[Item], withheld: &[Withheld], 
     let moves: Vec<String> = (items.iter())
         .filter(|i| (i.target - i.from).abs() >= LEAST_MOVE)
         .map(|i| {
+            if let Some((was, will)) = view.site.actuator(&i.actuator).and_then(|a| Some((a.state(i.from)?, a.state(i.target)?))) {
+                return format!("switch {} {was} → {will}", i.name);
+            }
             let verb = if i.target > i.from { "raise" } else { "lower" };
             format!("{verb} {} {} → {}", i.name, amount(i.from, ""), amount(i.target, &i.unit))
         })
@@ -55,6 +66,15 @@ pub fn explain(view: &View, plan: &Plan, items: &[Item], withheld: &[Withheld], 
         "; saves {:.0} ± {:.0} kWh in the next {:.1} h against holding, {:.0} kWh against the operators' fixed setpoints",
         expects.saves_vs_hold_kwh, expects.plus_minus_kwh, expects.horizon_h, expects.saves_vs_fixed_kwh
     ));
+    if let Some(eur) = expects.saves_vs_fixed_eur {
+        text.push_str(&format!(", {eur:.2} €"));
+    }
+    if let Some(kg) = expects.saves_vs_fixed_kg_co2 {
+        text.push_str(&format!(", {kg:.1} kg CO2"));
+    }
+    if let (Objective::PeakKw, Some(peak)) = (expects.objective, expects.peak_kw) {
+        text.push_str(&format!("; highest power {peak:.0} kW"));
+    }
     for w in withheld {
         let name = view.site.actuator(&w.actuator).map_or(w.actuator.as_str(), |a| a.name.as_str());
         text.push_str(&format!("; withheld: {name} {} ({})", amount(w.asked, ""), w.reason));
@@ -74,7 +94,7 @@ mod tests {
         assert_eq!(amount(29.75, "°C"), "29.75 °C");
         assert_eq!(amount(32.5, "°C"), "32.5 °C");
         assert_eq!(amount(30.0, ""), "30.0");
-        assert_eq!(reason(25.5, 25.75, 26.0, "°C"), "raise towards 26.0 °C, as fast as its slew allows");
-        assert_eq!(reason(25.501, 25.5, 25.5, "°C"), "stays: no move within its slew saves energy inside every limit");
+        assert_eq!(moved(25.5, 25.75, 26.0, "°C"), "raise towards 26.0 °C, as fast as its slew allows");
+        assert_eq!(moved(25.501, 25.5, 25.5, "°C"), "stays: no move within its slew saves energy inside every limit");
     }
 }

@@ -7,6 +7,7 @@ pub mod dated;
 pub mod jobs;
 pub mod load;
 pub mod table;
+pub mod tariff;
 pub mod weather;
 
 pub use table::SignalError;

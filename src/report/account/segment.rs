@@ -236,8 +236,7 @@ impl Segment {
         }
         // Within a longer silence too many tops are plausible: without a register it counts as a reset.
         let close = Span((hours * 3.6e6).round() as i64) <= self.terms.gap_after;
-        let way = counter::counted(before, now, 1.0, self.stride);
-        (close && way != now.max(0.0)).then_some(way)
+        counter::over_the_top(before, now, 1.0, self.stride).filter(|_| close)
     }
 
     /// A stretch without readings, clipped to the window; a counter's or a power's rate after it comes later.

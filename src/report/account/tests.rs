@@ -134,7 +134,7 @@ fn a_swapped_meter_is_two_devices_with_their_registers() {
     let old = Terms { until: Some(swap), last: Some(520.0), class_pct: Some(0.5), ..Terms::new(Nature::Counter) };
     let new = Terms { since: Some(swap), initial: Some(7.0), factor: 2.0, class_pct: Some(0.2), ..Terms::new(Nature::Counter) };
     let rows: Vec<Row> = [(0, 500.0), (15, 508.0), (30, 516.0), (45, 8.0), (60, 11.0)]
-        .map(|(m, value)| Row { at: g.from + Span::minutes(m), value, quality: Quality::GOOD })
+        .map(|(m, value)| Row { at: g.from + Span::minutes(m), ns: 0, value, quality: Quality::GOOD })
         .to_vec();
     let segments: Vec<Segment> = [&old, &new]
         .into_iter()
@@ -168,7 +168,7 @@ fn a_swapped_meter_is_two_devices_with_their_registers() {
 fn unusable_readings_are_not_there() {
     let g = grid("2025-03-01", 1);
     let mut s = Segment::new(g, Terms::new(Nature::Rate)).unwrap();
-    let row = |m: i64, value: f64, quality| Row { at: g.from + Span::minutes(m), value, quality };
+    let row = |m: i64, value: f64, quality| Row { at: g.from + Span::minutes(m), ns: 0, value, quality };
     s.rows(&[
         row(0, 8.0, Quality::GOOD),
         row(15, 8.0, Quality::LATE),
