@@ -8,6 +8,7 @@ use crate::report::facts::e_dc;
 use crate::report::figure::{Cell, Chart, ChartKind, Document, Figure, Status, Table};
 use crate::report::savings::{Limits, Row, Verdict, verify};
 use crate::report::{Book, Lang, MeterRole, ReportFile, write};
+use crate::signal::dated::instant;
 use crate::signal::table;
 use crate::store::{Embedded, Store};
 use crate::time::{Span, Timestamp};
@@ -186,9 +187,7 @@ fn from_file(a: &SavingsArgs, path: &Path) -> Result<Evidence, String> {
     let mut all: Vec<(Timestamp, [f64; 3])> = Vec::new();
     for i in 0..t.len() {
         let text = t.text(i, time);
-        let civil = || text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(b.zone.clone()).ok();
-        let at = Timestamp::parse(text).filter(|_| text.len() > 10).or_else(|| civil().map(|z| Timestamp(z.timestamp().as_millisecond())));
-        let at = at.ok_or_else(|| t.cell(i, time, format!("{text:?} is no time")).to_string())?;
+        let at = instant(text, &b.zone).ok_or_else(|| t.cell(i, time, format!("{text:?} is no time")).to_string())?;
         all.push((at, columns.map(|c| t.text(i, c).parse().unwrap_or(f64::NAN))));
     }
     all.sort_by_key(|r| r.0);

@@ -168,9 +168,8 @@ impl Facts<'_> {
     fn each(&self, f: impl Fn(&Book) -> Fact) -> Fact {
         let facts: Vec<Fact> = self.books.iter().map(|b| f(b)).collect();
         if facts.iter().any(|f| f.value.is_none()) {
-            let mut out = Fact::default();
-            out.notes = facts.into_iter().filter(|f| f.value.is_none()).flat_map(|f| f.notes).collect();
-            return out;
+            let notes = facts.into_iter().filter(|f| f.value.is_none()).flat_map(|f| f.notes).collect();
+            return Fact { notes, ..Fact::default() };
         }
         let mut it = facts.into_iter();
         let first = it.next().unwrap_or_default();

@@ -5,9 +5,9 @@
 
 use super::account::Grid;
 use crate::signal::SignalError;
+use crate::signal::dated::instant;
 use crate::signal::table::Table;
 use crate::time::Timestamp;
-use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use std::path::Path;
 
@@ -45,9 +45,7 @@ pub fn load(path: &Path, zone: &TimeZone) -> Result<Vec<JobRow>, SignalError> {
         if text.is_empty() || text.eq_ignore_ascii_case("unknown") {
             return Ok(None);
         }
-        let zoned = Timestamp::parse(text).filter(|_| text.len() > 10);
-        let civil = || text.parse::<DateTime>().ok().and_then(|c| zone.to_timestamp(c).ok()).map(|t| Timestamp(t.as_millisecond()));
-        zoned.or_else(civil).map(Some).ok_or_else(|| table.cell(row, column, format!("{text:?} is no time")))
+        instant(text, zone).map(Some).ok_or_else(|| table.cell(row, column, format!("{text:?} is no time")))
     };
     (0..table.len())
         .map(|i| {

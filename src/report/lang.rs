@@ -253,7 +253,7 @@ impl Lang {
             a if a >= 100.0 => 1,
             a if a >= 10.0 => 2,
             a if a >= 1.0 => 3,
-            a if a == 0.0 => 0,
+            0.0 => 0,
             _ => 4,
         };
         self.number(v, digits)

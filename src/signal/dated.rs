@@ -93,6 +93,14 @@ impl Dated {
     }
 }
 
+/// An instant, or a civil time of a zone where it has no offset; of a time that the clock shows twice, the first.
+pub fn instant(text: &str, zone: &TimeZone) -> Option<Timestamp> {
+    match civil(text) {
+        Some(c) => zone.to_timestamp(c).ok().map(|t| Timestamp(t.as_millisecond())),
+        None => text.parse::<jiff::Timestamp>().ok().map(|t| Timestamp(t.as_millisecond())),
+    }
+}
+
 /// A civil time without an offset.
 fn civil(text: &str) -> Option<DateTime> {
     if text.contains(['Z', 'z', '+']) || text.get(11..).is_some_and(|t| t.contains('-')) {
@@ -126,6 +134,15 @@ mod tests {
         let d = load("twice", "ts,v\n2020-10-25 02:00:00,5\n2020-10-25 02:00:00,7\n2020-10-25T05:00:00+01:00,9\n").unwrap();
         assert_eq!(d.rows.iter().map(|r| r.1).collect::<Vec<_>>(), [5.0, 7.0, 9.0]);
         assert!(d.once.is_empty());
+    }
+
+    #[test]
+    fn a_civil_time_is_not_cut_to_its_date() {
+        let zone = TimeZone::get("Europe/Madrid").unwrap();
+        let at = |t: &str| instant(t, &zone).map(|t| t.to_string());
+        assert_eq!(at("2024-07-01 10:30:00"), Some("2024-07-01T08:30:00Z".into()));
+        assert_eq!(at("2024-07-01T10:30:00+00:00"), Some("2024-07-01T10:30:00Z".into()));
+        assert_eq!(at("soon"), None);
     }
 
     #[test]

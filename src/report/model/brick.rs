@@ -128,7 +128,7 @@ pub fn turtle(site: &SiteFile, catalogue: &Catalogue, namespace: &str) -> String
             out,
             "{me} a brick:{} ;\n    rdfs:label {} ;\n    ref:hasExternalReference [ a ref:TimeseriesReference ; ref:hasTimeseriesId {} ] .",
             class_of_point(p),
-            literal(&format!("{} {}", p.object_name, p.process_area.join(", ")).trim().to_owned()),
+            literal(format!("{} {}", p.object_name, p.process_area.join(", ")).trim()),
             literal(&p.path)
         );
         let owner = if p.object_id.is_empty() { here.clone() } else { at("object", &p.object_id) };

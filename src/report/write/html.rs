@@ -11,9 +11,9 @@ const TEMPLATE: &str = include_str!("../../../dashboards/report/report.html");
 
 pub fn render(doc: &Document, lang: Lang) -> Result<String, String> {
     let mut body = String::new();
-    let _ = write!(body, "<h1>{}</h1>\n", escape(&doc.title));
+    let _ = writeln!(body, "<h1>{}</h1>", escape(&doc.title));
     for l in &doc.labels {
-        let _ = write!(body, "<p class=\"label\">{}</p>\n", escape(l));
+        let _ = writeln!(body, "<p class=\"label\">{}</p>", escape(l));
     }
     let facts = [
         (lang.t("sites"), doc.sites.join("; ")),
@@ -26,7 +26,7 @@ pub fn render(doc: &Document, lang: Lang) -> Result<String, String> {
         let _ = write!(body, "<dt>{}</dt><dd>{}</dd>", escape(&name), escape(&text));
     }
     body.push_str("</dl>\n");
-    let _ = write!(body, "<p>{}</p>\n", escape(&doc.about));
+    let _ = writeln!(body, "<p>{}</p>", escape(&doc.about));
     if !doc.changes.is_empty() {
         let title = lang.say("changes", &[&doc.version.saturating_sub(1).to_string()]);
         let head = ["field", "scope", "what", "before", "after"].map(|k| lang.t(k));
@@ -39,7 +39,7 @@ pub fn render(doc: &Document, lang: Lang) -> Result<String, String> {
         any(&mut body, t, lang);
     }
     for c in &doc.charts {
-        let _ = write!(body, "<figure><figcaption>{}</figcaption>{}</figure>\n", escape(&c.title), draw::svg(c, lang)?);
+        let _ = writeln!(body, "<figure><figcaption>{}</figcaption>{}</figure>", escape(&c.title), draw::svg(c, lang)?);
     }
     let head = ["field", "boundary", "meters", "citation", "note"].map(|k| lang.t(k));
     let behind = doc.figures.iter().map(|f| {
