@@ -163,7 +163,7 @@ pub struct StoreArgs {
 /// What `store` does.
 #[derive(Clone, Debug, Subcommand)]
 pub enum StoreCommand {
-    /// Take in CSV (header: at_ms or time, point, value[, unit, quality]), Parquet with the same columns, or line protocol
+    /// Take in CSV (header: at_ms or time, point, value[, ns, unit, quality]), Parquet with the same columns, or line protocol
     Import(StoreImport),
     /// Write readings, or steps of them, as CSV or Parquet
     Export(StoreExport),
