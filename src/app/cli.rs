@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::api::access::Role;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -24,14 +25,32 @@ enum Command {
     Replay(ReplayArgs),
     /// Import, export, inspect, verify or compact a data directory that no service has open
     Store(StoreArgs),
+    /// Make, list or revoke the tokens that open page and API
+    Token(TokenArgs),
+    /// Show the audit trail, or verify that nothing in it was changed
+    Audit(AuditArgs),
     /// Learn a site's plant from the store: fit, intervals, what is not identified; --sim makes the shipped models anew
     Identify(IdentifyArgs),
-    /// Compare this service with a plant's own policies, in closed loop on an outside plant
+    /// Compare this service with other ways to run a plant, in closed loop, or break things (--campaign)
     Evaluate(EvaluateArgs),
     /// Train the load forecast models of sites, from the store or from simulated days, and write them under models/
     Train(TrainArgs),
+    /// Keep Slurm's node weights in line with the placement hints; read its jobs; write its submit hook
+    Slurm(SlurmArgs),
+    /// Placement hints as labels of Kubernetes nodes
+    Kubernetes(KubernetesArgs),
+    /// A simulated plant on a broker, as its building management system would speak
+    Simulate(SimulateArgs),
+    /// What placement brings on simulated plants: hints against first fit, Slurm's order and random, with intervals
+    Placement(PlacementArgs),
     /// Forecast one series of a file or of the store and print each model's errors on its last part
     Backtest(BacktestArgs),
+    /// Report energy, water and carbon of a year for filing: JSON, CSV, spreadsheet, page and PDF
+    Report(super::report_cli::ReportArgs),
+    /// Verify a saving against a baseline period: model, gates, 95 % interval, or a refusal with its reasons
+    VerifySavings(super::savings_cli::SavingsArgs),
+    /// Write a site's model for other tools: Brick 1.4 (Turtle) or Haystack 4 (JSON)
+    ExportModel(super::model_cli::ModelArgs),
 }
 
 /// Arguments of `demo`.
@@ -144,7 +163,7 @@ pub struct StoreArgs {
 /// What `store` does.
 #[derive(Clone, Debug, Subcommand)]
 pub enum StoreCommand {
-    /// Take in CSV (header: at_ms or time, point, value[, unit, quality]), Parquet with the same columns, or line protocol
+    /// Take in CSV (header: at_ms or time, point, value[, ns, unit, quality]), Parquet with the same columns, or line protocol
     Import(StoreImport),
     /// Write readings, or steps of them, as CSV or Parquet
     Export(StoreExport),
@@ -214,6 +233,62 @@ pub struct StoreExport {
     pub out: PathBuf,
 }
 
+/// Arguments of `token`.
+#[derive(Clone, Debug, Args)]
+pub struct TokenArgs {
+    /// The data directory; the service may have it open
+    #[arg(long, value_name = "DIR", default_value = "./tramuntana-data", global = true)]
+    pub data_dir: PathBuf,
+    #[command(subcommand)]
+    pub command: TokenCommand,
+}
+
+/// What `token` does.
+#[derive(Clone, Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token and print it, this once
+    Create {
+        /// Who will use it; acts are filed under this name
+        #[arg(long)]
+        name: String,
+        /// What it may do
+        #[arg(long, value_enum)]
+        role: Role,
+        /// Ends by itself after this time, e.g. 90d
+        #[arg(long, value_name = "SPAN")]
+        expires: Option<String>,
+    },
+    /// List names, roles and states
+    List,
+    /// End a token at once
+    Revoke {
+        /// Its name
+        name: String,
+    },
+}
+
+/// Arguments of `audit`.
+#[derive(Clone, Debug, Args)]
+pub struct AuditArgs {
+    /// The data directory; no service may have it open
+    #[arg(long, value_name = "DIR", default_value = "./tramuntana-data", global = true)]
+    pub data_dir: PathBuf,
+    /// Only this site; repeat for several
+    #[arg(long = "site", value_name = "SITE", global = true)]
+    pub sites: Vec<String>,
+    #[command(subcommand)]
+    pub command: AuditCommand,
+}
+
+/// What `audit` does.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Print every act
+    Show,
+    /// Follow the hash chain; fails where an entry was changed, removed or inserted
+    Verify,
+}
+
 /// Arguments of `identify`.
 #[derive(Clone, Debug, Args)]
 pub struct IdentifyArgs {
@@ -243,9 +318,16 @@ pub struct IdentifyArgs {
 /// Arguments of `evaluate`.
 #[derive(Clone, Debug, Args)]
 pub struct EvaluateArgs {
-    /// The plant's command; --seed and --json are added to it, and an arm's arguments or --host and --port of a broker
+    /// The plant's command; --seed and --json are added to it, and an arm's arguments or --host and --port of a broker. Without
+    /// it the shipped simulated plants are run, in process
     #[arg(long, value_name = "CMD")]
-    pub plant: String,
+    pub plant: Option<String>,
+    /// Break things instead: this many seeded faults, each with and without us, and whether a limit was broken by our action
+    #[arg(long, value_name = "N")]
+    pub campaign: Option<usize>,
+    /// With --campaign: only faults whose name contains this (pump, broker, …); repeat for several
+    #[arg(long = "fault", value_name = "WORD", requires = "campaign")]
+    pub faults: Vec<String>,
     /// The configuration with the plant's site; a bare name is also looked for in sensors/
     #[arg(long, value_name = "FILE", default_value = "sensors/liquid-hall/tramuntana.toml")]
     pub config: PathBuf,
@@ -258,6 +340,18 @@ pub struct EvaluateArgs {
     /// Seeds to run, one after the other; from 2 on differences come with their 95 % interval
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seeds: u32,
+    /// On the simulated plants: time of each run
+    #[arg(long, value_name = "SPAN", default_value = "25h")]
+    pub span: String,
+    /// On the simulated plants: first instant
+    #[arg(long, value_name = "TIME", default_value = "2026-07-14T00:00:00Z")]
+    pub start: String,
+    /// On the simulated plants: shift of the July weather, K
+    #[arg(long, value_name = "K", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub offset_k: f64,
+    /// On the simulated plants: also search the best with perfect foresight (takes minutes)
+    #[arg(long)]
+    pub optimum: bool,
     /// Where the stores go; each run replaces <DIR>/evaluate/seed-<N>
     #[arg(long, value_name = "DIR", default_value = "./tramuntana-data")]
     pub data_dir: PathBuf,
@@ -353,6 +447,170 @@ pub struct BacktestArgs {
     pub data_dir: PathBuf,
 }
 
+/// Arguments of `slurm`.
+#[derive(Clone, Debug, Args)]
+pub struct SlurmArgs {
+    #[command(subcommand)]
+    pub command: SlurmCommand,
+}
+
+/// What `slurm` does.
+#[derive(Clone, Debug, Subcommand)]
+pub enum SlurmCommand {
+    /// Keep banded weights on nodes until ended; every node gets its own back at the end and when hints stay away
+    Apply(SlurmApply),
+    /// Give every node its own weight back, after a controller was killed
+    Restore(SlurmRestore),
+    /// Print the jobs that wait or run, as they are read from Slurm
+    Jobs(SlurmJobs),
+    /// Print job_submit.lua for a service's address
+    Hook(SlurmHook),
+}
+
+/// Arguments of `slurm apply`.
+#[derive(Clone, Debug, Args)]
+pub struct SlurmApply {
+    /// Address of the service
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub api: String,
+    /// File whose first line is a token of the role scheduler, where the service wants one; else TRAMUNTANA_TOKEN
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// The site whose hints to follow
+    #[arg(long)]
+    pub site: String,
+    /// Only nodes of these partitions, by id or scheduler name; repeat for several
+    #[arg(long = "partition", value_name = "NAME")]
+    pub partitions: Vec<String>,
+    /// Where the nodes' own weights and the lease are kept; controllers that relieve one another share it
+    #[arg(long, value_name = "DIR", default_value = "./tramuntana-slurm")]
+    pub state: PathBuf,
+    /// Time between two looks
+    #[arg(long, value_name = "SPAN", default_value = "30s")]
+    pub interval: String,
+    /// Without fresh hints for so long, nodes get their own weights back
+    #[arg(long, value_name = "SPAN", default_value = "2min")]
+    pub give_up: String,
+    /// Weights of bands 1 to 5; Slurm fills low weights first
+    #[arg(long, value_name = "W,W,W,W,W", value_delimiter = ',', default_values_t = [100, 200, 300, 400, 500])]
+    pub weights: Vec<u32>,
+    /// Also set a feature tramuntana_bandN on nodes
+    #[arg(long)]
+    pub features: bool,
+    /// Where jobs are read from: squeue, sacct, a file, or slurmrestd's address of /jobs
+    #[arg(long, value_name = "SOURCE", default_value = "squeue")]
+    pub jobs_from: String,
+    /// Do not tell the service which GPUs are free and what runs
+    #[arg(long)]
+    pub no_occupancy: bool,
+    /// Print the commands, change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// One look, then end without giving back
+    #[arg(long)]
+    pub once: bool,
+}
+
+/// Arguments of `slurm restore`.
+#[derive(Clone, Debug, Args)]
+pub struct SlurmRestore {
+    /// Where the nodes' own weights are kept
+    #[arg(long, value_name = "DIR", default_value = "./tramuntana-slurm")]
+    pub state: PathBuf,
+}
+
+/// Arguments of `slurm jobs`.
+#[derive(Clone, Debug, Args)]
+pub struct SlurmJobs {
+    /// squeue, sacct, a file, or slurmrestd's address of /jobs
+    #[arg(long, value_name = "SOURCE", default_value = "squeue")]
+    pub from: String,
+}
+
+/// Arguments of `slurm hook`.
+#[derive(Clone, Debug, Args)]
+pub struct SlurmHook {
+    /// Address of the service, as http://IP:PORT
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub api: String,
+    /// File on slurmctld's host whose first line is a token, where the service wants one
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// Arguments of `kubernetes`.
+#[derive(Clone, Debug, Args)]
+pub struct KubernetesArgs {
+    #[command(subcommand)]
+    pub command: KubernetesCommand,
+}
+
+/// What `kubernetes` does.
+#[derive(Clone, Debug, Subcommand)]
+pub enum KubernetesCommand {
+    /// Print a manifest of node labels and annotations, to look at and apply with kubectl; changes nothing
+    Labels(KubernetesLabels),
+}
+
+/// Arguments of `kubernetes labels`.
+#[derive(Clone, Debug, Args)]
+pub struct KubernetesLabels {
+    /// Address of the service
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub api: String,
+    /// File whose first line is a token of the role scheduler, where the service wants one; else TRAMUNTANA_TOKEN
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// The site whose hints to print
+    #[arg(long)]
+    pub site: String,
+}
+
+/// Arguments of `simulate`.
+#[derive(Clone, Debug, Args)]
+pub struct SimulateArgs {
+    /// The site's folder, with twin.toml
+    #[arg(long, value_name = "DIR", default_value = "sensors/bsc-hq")]
+    pub site: PathBuf,
+    /// Where to publish it
+    #[arg(long, value_name = "URL", default_value = "mqtt://127.0.0.1:1883")]
+    pub broker: String,
+    /// Simulated seconds a second at most
+    #[arg(long, default_value_t = 60.0)]
+    pub pace: f64,
+    /// Simulated time
+    #[arg(long, value_name = "SPAN", default_value = "7d")]
+    pub span: String,
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// Arguments of `placement`.
+#[derive(Clone, Debug, Args)]
+pub struct PlacementArgs {
+    /// First seed
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Seeds to run
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub seeds: u32,
+    /// Simulated time per run
+    #[arg(long, value_name = "SPAN", default_value = "7d")]
+    pub span: String,
+    /// Cases: healthy, degraded, hot, cap, chiller; all where absent
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub cases: Vec<String>,
+    /// Requests of real language models: CSV (or .gz) with TIMESTAMP, ContextTokens, GeneratedTokens
+    #[arg(long, value_name = "FILE")]
+    pub arrivals: Option<PathBuf>,
+    /// Leave the arms with moving setpoints out
+    #[arg(long)]
+    pub placement_only: bool,
+    /// Write every run as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
 /// Runs the program: reads the command line, runs the command, turns an error into one line on stderr.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -362,12 +620,21 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => super::service::run(args),
         Command::Check(args) => super::check::run(args),
         Command::Replay(args) => super::replay::run(args),
+        Command::Token(args) => super::access::run(args),
+        Command::Audit(args) => super::audit::run(args),
         Command::Identify(args) if args.sim => super::train::identify(args),
         Command::Identify(args) => super::identify::run(&args),
         Command::Evaluate(args) => super::evaluate::run(&args),
         Command::Store(args) => super::store_cli::run(args),
         Command::Train(args) => super::train::train(args),
         Command::Backtest(args) => super::backtest::run(args),
+        Command::Slurm(args) => super::slurm::run(args),
+        Command::Kubernetes(KubernetesArgs { command: KubernetesCommand::Labels(args) }) => super::kubernetes::run(&args),
+        Command::Simulate(args) => super::simulate::run(&args),
+        Command::Placement(args) => super::study::run(&args),
+        Command::Report(args) => super::report_cli::run(&args),
+        Command::VerifySavings(args) => super::savings_cli::run(&args),
+        Command::ExportModel(args) => super::model_cli::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
