@@ -20,10 +20,10 @@ pub use alert::{Alert, AlertSeverity};
 pub use catalogue::{Catalogue, POINTS_MAX};
 pub use classes::{Class, Classes, ClassesError};
 pub use file::{
-    Actuator, Bus, ClockSource, Combine, Control, Limit, Loop, Meter, MeterBoundary, Objective, Partition, Role, Signals, SiteFile,
-    SiteFileError, SiteName, StartMode, Weights,
+    Actuator, Bus, ClockSource, Combine, Control, Limit, Loop, Meter, MeterBoundary, Objective, Role, Signals, SiteFile, SiteFileError,
+    SiteName, StartMode, Weights,
 };
-pub use placement::{CapKind, Domain, Energy, PowerCap, RackNodes, hosts, names_rack};
+pub use placement::{CapKind, Domain, Energy, Partition, PowerCap, RackNodes, hosts, names_rack};
 pub use point::{Point, StateText};
 pub use selector::Selector;
 pub use source::{Format, SOURCE_POINTS, Source, SourceValue, TimeUnit, Undeclared};
