@@ -192,7 +192,7 @@ fn outside(v: &mut Verdict, base: &[Row], rep: &[Row]) {
     v.gates.outside_share = n as f64 / rep.len().max(1) as f64;
     if v.gates.outside_share > v.limits.outside_max {
         v.refusals.push(format!(
-            "{:.0} % of the reporting hours have a load or weather that the baseline never saw; {:.0} % may",
+            "{:.1} % of the reporting hours have a load or weather that the baseline never saw; {:.0} % may",
             100.0 * v.gates.outside_share,
             100.0 * v.limits.outside_max
         ));
