@@ -4,6 +4,9 @@ use super::fit::{Fit, Row, whole};
 use crate::time::{Span, Timestamp};
 use serde::Serialize;
 
+/// Guideline 14's own factor on the half-width (annex B, after Reddy & Claridge 2000): what the formulas of regression leave out.
+const GUIDELINE_14_FACTOR: f64 = 1.26;
+
 /// Mean squared error, in that of the best form, up to which another form does about as well.
 const ABOUT_AS_WELL: f64 = 1.25;
 
@@ -135,7 +138,9 @@ pub fn verify(
     v.saving_kwh = v.baseline_kwh - v.metered_kwh;
     let daily = daily_errors(&errors);
     let t = student_95(daily.len().saturating_sub(fit.coefficients.len()).max(2));
-    let half = |rows: &[Row]| t * (fit.sum_variance(rows) + long_run(&daily, rows.len()) + form_variance(&candidates, rows)).sqrt();
+    let half = |rows: &[Row]| {
+        GUIDELINE_14_FACTOR * t * (fit.sum_variance(rows) + long_run(&daily, rows.len()) + form_variance(&candidates, rows)).sqrt()
+    };
     v.half_width_kwh = half(&rep);
     let mut parts: Vec<(String, Vec<Row>, f64)> = Vec::new();
     for (r, p) in rep.iter().zip(&predicted) {
