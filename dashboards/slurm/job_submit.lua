@@ -8,11 +8,20 @@
 -- asked for again for 10 s; every error ends here.
 
 local HOST, PORT = "127.0.0.1", 8080 -- an address, not a name: resolving one has no time limit
+local TOKEN_FILE = nil -- its first line is a token of the role scheduler, where the service wants one
 local LIMIT_S = 0.25
 local PAUSE_S = 10
 
 local ok, socket = pcall(require, "socket")
 local rest_until = 0
+local token
+if TOKEN_FILE then
+  local f = io.open(TOKEN_FILE)
+  if f then
+    token = (f:read("*l") or ""):match("^%s*(%S+)%s*$")
+    f:close()
+  end
+end
 
 local function ask(path)
   local deadline = socket.gettime() + LIMIT_S
@@ -22,7 +31,8 @@ local function ask(path)
   arm()
   if c:connect(HOST, PORT) then
     arm()
-    if c:send("GET " .. path .. " HTTP/1.0\r\nHost: " .. HOST .. "\r\n\r\n") then
+    local auth = token and ("Authorization: Bearer " .. token .. "\r\n") or ""
+    if c:send("GET " .. path .. " HTTP/1.0\r\nHost: " .. HOST .. "\r\n" .. auth .. "\r\n") then
       local got = ""
       while socket.gettime() < deadline and #got < 8192 do
         arm()

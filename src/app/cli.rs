@@ -163,7 +163,7 @@ pub struct StoreArgs {
 /// What `store` does.
 #[derive(Clone, Debug, Subcommand)]
 pub enum StoreCommand {
-    /// Take in CSV (header: at_ms or time, point, value[, unit, quality]), Parquet with the same columns, or line protocol
+    /// Take in CSV (header: at_ms or time, point, value[, ns, unit, quality]), Parquet with the same columns, or line protocol
     Import(StoreImport),
     /// Write readings, or steps of them, as CSV or Parquet
     Export(StoreExport),
@@ -473,6 +473,9 @@ pub struct SlurmApply {
     /// Address of the service
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     pub api: String,
+    /// File whose first line is a token of the role scheduler, where the service wants one; else TRAMUNTANA_TOKEN
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
     /// The site whose hints to follow
     #[arg(long)]
     pub site: String,
@@ -530,6 +533,9 @@ pub struct SlurmHook {
     /// Address of the service, as http://IP:PORT
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     pub api: String,
+    /// File on slurmctld's host whose first line is a token, where the service wants one
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
 }
 
 /// Arguments of `kubernetes`.
@@ -552,6 +558,9 @@ pub struct KubernetesLabels {
     /// Address of the service
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     pub api: String,
+    /// File whose first line is a token of the role scheduler, where the service wants one; else TRAMUNTANA_TOKEN
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
     /// The site whose hints to print
     #[arg(long)]
     pub site: String,

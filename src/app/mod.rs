@@ -37,6 +37,7 @@ pub mod retrain;
 pub mod savings_cli;
 mod savings_sim;
 pub mod service;
+mod service_client;
 pub mod simulate;
 pub mod site_task;
 pub mod slurm;

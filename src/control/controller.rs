@@ -27,7 +27,7 @@ const SURPRISE_SIGMAS: f64 = 1.5;
 const SURPRISE_FADES: f64 = 0.1;
 /// Part of what a value is inside its margin by that a surprise grows with in a tick, and how many margins it may come to.
 const SURPRISE_GROWS: f64 = 0.5;
-const SURPRISE_MARGINS: f64 = 3.0;
+const SURPRISE_MARGINS: f64 = 10.0;
 
 /// How long an approval lets its targets be followed.
 pub const APPROVAL: Span = Span::hours(2);
@@ -395,7 +395,7 @@ impl Controller {
         let back = |(i, t): (usize, &Track)| {
             let Some((_, asked)) = t.asked else { return true };
             let (Some(a), Some(v)) = (view.site.actuators.get(i), view.actuators.get(i)) else { return true };
-            (asked - a.default).abs() < 1e-6 && (v.in_force.value - a.default).abs() <= a.step
+            (asked - a.default).abs() < 1e-6 && (v.in_force.value - a.default).abs() <= near(a)
         };
         self.tracks.iter().enumerate().all(back)
     }
@@ -408,7 +408,7 @@ impl Controller {
             let track = &self.tracks[i];
             let operation = self.operation(a);
             // What was asked and has come into force, but for the noise of its read-back, is the base.
-            let base = track.asked.map(|(_, v)| v).filter(|v| (v - in_force).abs() <= a.step).unwrap_or(in_force);
+            let base = track.asked.map(|(_, v)| v).filter(|v| (v - in_force).abs() <= near(a)).unwrap_or(in_force);
             let pin = self.orders.pins.get(&a.id).map(|p| p.value);
             let still = self.orders.hold(&a.loop_id).is_some() || view.actuators.get(i).is_none_or(|v| v.request_points == 0);
             let reach = match a.is_discrete() {
@@ -555,6 +555,11 @@ impl Controller {
         self.memory[i].sent(view.now, value, in_force);
         out.push(Request { actuator: i, id: view.site.actuators[i].id.clone(), value });
     }
+}
+
+/// How near a read-back is that is taken for the value itself.
+fn near(a: &Actuator) -> f64 {
+    if a.is_discrete() { 0.5 * a.step } else { a.step }
 }
 
 /// Values of some actuators; the others are marked to be left out.

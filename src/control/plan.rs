@@ -118,8 +118,8 @@ struct Search<'a> {
     state: PlantState,
     p50: Vec<StepInput>,
     p90: Vec<StepInput>,
-    /// The p90 load without a ramp, under which reserves are kept; none where no limit has one.
-    calm: Option<Vec<StepInput>>,
+    /// Some limit keeps a reserve.
+    reserves: bool,
     out: Vec<Outcome>,
     /// `(low, high)` that `min` and `max` of each limit are counted from.
     reference: Vec<(f64, f64)>,
@@ -143,7 +143,7 @@ pub fn plan(view: &View, start: &Start, model: &dyn Predict, tuning: &Tuning) ->
     }
     let p50 = inputs(view, tuning, Level::P50)?;
     let p90 = inputs(view, tuning, Level::Ramp)?;
-    let calm = if site.limits.iter().any(|l| l.reserve > 0.0) { Some(inputs(view, tuning, Level::P90)?) } else { None };
+    let reserves = site.limits.iter().any(|l| l.reserve > 0.0);
     let state = PlantState { in_force: view.in_force(), limited: site.limits.iter().map(|l| view.role(&l.role).value).collect() };
     let reference = (site.limits.iter()).map(|l| l.above.as_ref().map_or((0.0, 0.0), |r| (view.role(r).low, view.role(r).high))).collect();
     let out = Vec::with_capacity(tuning.steps);
@@ -159,7 +159,7 @@ pub fn plan(view: &View, start: &Start, model: &dyn Predict, tuning: &Tuning) ->
         state,
         p50,
         p90,
-        calm,
+        reserves,
         out,
         reference,
         above,
@@ -186,7 +186,6 @@ fn supplies(site: &SiteFile) -> Vec<(usize, usize)> {
 #[derive(Clone, Copy, PartialEq)]
 enum Level {
     P50,
-    P90,
     /// p90, and at first the ramp that is to be reckoned with.
     Ramp,
 }
@@ -390,10 +389,9 @@ impl Search<'_> {
         let rows: Vec<Vec<f64>> =
             (0..self.tuning.steps).map(|k| targets.iter().enumerate().map(|(i, t)| self.at(i, *t, k)).collect()).collect();
         let mut out = std::mem::take(&mut self.out);
-        let steps = match (level, &mut self.calm) {
-            (Level::P50, _) => &mut self.p50,
-            (Level::P90, Some(calm)) => calm,
-            _ => &mut self.p90,
+        let steps = match level {
+            Level::P50 => &mut self.p50,
+            Level::Ramp => &mut self.p90,
         };
         steps.iter_mut().zip(rows).for_each(|(step, row)| step.setpoints = row);
         self.model.rollout(&self.state, steps, &mut out);
@@ -438,12 +436,12 @@ impl Search<'_> {
         score
     }
 
-    /// How far targets pass the tightened limits: with their reserves at the p90 load, and without under the ramp, which is what stays
-    /// in `out`.
+    /// How far targets pass the tightened limits: with their reserves at the expected load (one thing goes wrong at a time), and
+    /// without under the ramp, which is what stays in `out`.
     fn beyond(&mut self, targets: &[f64]) -> f64 {
         let mut sum = 0.0;
-        if self.calm.is_some() {
-            self.roll(targets, Level::P90);
+        if self.reserves {
+            self.roll(targets, Level::P50);
             sum += self.excess(true);
         }
         self.roll(targets, Level::Ramp);

@@ -10,6 +10,7 @@ mod alert;
 mod bounds;
 mod catalogue;
 mod classes;
+mod control;
 mod file;
 mod placement;
 mod point;
@@ -20,9 +21,9 @@ mod template;
 pub use alert::{Alert, AlertSeverity};
 pub use catalogue::{Catalogue, POINTS_MAX};
 pub use classes::{Class, Classes, ClassesError};
+pub use control::{Control, Objective, Signals, StartMode, Weights};
 pub use file::{
-    Actuator, Bus, ClockSource, Combine, Control, Limit, Loop, Meter, MeterBoundary, Objective, Partition, Role, Signals, SiteFile,
-    SiteFileError, SiteName, StartMode, Weights,
+    Actuator, Bus, ClockSource, Combine, Limit, Loop, Meter, MeterBoundary, Partition, Role, SiteFile, SiteFileError, SiteName,
 };
 pub use placement::{CapKind, Domain, Energy, PowerCap, RackNodes, hosts, names_rack};
 pub use point::{Point, StateText};

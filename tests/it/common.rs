@@ -103,7 +103,8 @@ pub fn serve(config: &str, broker: &str, data: &Path) -> Service {
         .spawn()
         .expect("serve starts");
     let api = format!("http://{listen}");
-    wait("the API", || get(&format!("{api}/api/v1/health")).is_some());
+    // It answers before it is ready: a broker may be away for ever.
+    wait("the API", || ureq::get(format!("{api}/api/v1/session")).call().is_ok());
     Service { child: Kept(child), api }
 }
 

@@ -5,6 +5,7 @@ use super::lease::{self, write};
 use crate::api::model::{Hints, JobOccupancy, NodeOccupancy, Occupancy};
 use crate::app::cli::{SlurmApply, SlurmRestore};
 use crate::app::service::{runtime, shutdown_signal};
+use crate::app::service_client::{PATIENCE, ServiceClient};
 use crate::app::site_task::host_now;
 use crate::scheduler::slurm::keeper::DWELL;
 use crate::scheduler::slurm::{Change, Keeper, Node};
@@ -13,13 +14,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Longest time that the service may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 struct Loop {
     args: SlurmApply,
     keeper: Keeper,
-    agent: ureq::Agent,
+    service: ServiceClient,
     holder: String,
     give_up: Span,
     lease: Span,
@@ -81,7 +79,7 @@ pub fn run(args: &SlurmApply) -> Result<(), String> {
         } else {
             load(&args.state, weights, args.features)?
         },
-        agent: ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).build().into(),
+        service: ServiceClient::new(&args.api, args.token_file.as_deref())?,
         holder: format!("{}/{}/{}", host.trim(), std::process::id(), now.0),
         give_up: span("give-up", &args.give_up)?,
         lease: Span(every.0 * 3 + 2 * PATIENCE.as_millis() as i64),
@@ -143,16 +141,10 @@ impl Loop {
         }
     }
 
-    fn fetch(&self) -> Result<Hints, String> {
-        let url = format!("{}/api/v1/placement/hints?site={}", self.args.api.trim_end_matches('/'), self.args.site);
-        let mut answer = self.agent.get(&url).call().map_err(|e| format!("{url}: {e}"))?;
-        answer.body_mut().with_config().limit(64 << 20).read_json().map_err(|e| format!("{url}: {e}"))
-    }
-
     /// Bands by node, from hints that still hold.
     fn wanted(&mut self) -> Result<Option<(Timestamp, BTreeMap<String, u8>)>, String> {
         let now = host_now();
-        let trouble = match self.fetch() {
+        let trouble = match self.service.hints(&self.args.site) {
             Ok(h) => {
                 self.hints = Some((h, now));
                 None
@@ -237,14 +229,13 @@ impl Loop {
         if told.nodes.is_empty() {
             return;
         }
-        let url = format!("{}/api/v1/placement/occupancy", self.args.api.trim_end_matches('/'));
-        if let Err(e) = self.agent.post(&url).send_json(&told) {
-            tracing::warn!("{url}: {e}");
+        if let Err(e) = self.service.post("/api/v1/placement/occupancy", &told) {
+            tracing::warn!("{e}");
         }
     }
 
     fn dry_run(&mut self) -> Result<(), String> {
-        let h = self.fetch()?;
+        let h = self.service.hints(&self.args.site)?;
         if h.now >= h.valid_until {
             return Err("the hints have ended".into());
         }

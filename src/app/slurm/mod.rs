@@ -22,6 +22,6 @@ pub fn run(args: SlurmArgs) -> Result<(), String> {
         SlurmCommand::Apply(a) => apply::run(&a),
         SlurmCommand::Restore(a) => apply::restore(&a),
         SlurmCommand::Jobs(a) => cluster::print_jobs(&a.from),
-        SlurmCommand::Hook(a) => hook::print(&a.api),
+        SlurmCommand::Hook(a) => hook::print(&a.api, a.token_file.as_deref()),
     }
 }

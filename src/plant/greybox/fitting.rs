@@ -108,15 +108,16 @@ fn normals(x: &Array2<f64>, y: &Array2<f64>, w: &[f64], fold: &[usize]) -> (Vec<
     (folds, all)
 }
 
-/// What one delay of the load gave.
-struct Meters {
+/// What meters are regressed on, for one delay of the load.
+struct Columns {
     sse: f64,
     delay: f64,
     machines: Vec<Machine>,
     terms: Vec<Term>,
     /// Largest value of each feature of motion.
     most: Vec<f64>,
-    judged: Vec<Judged>,
+    x: Array2<f64>,
+    free: Vec<bool>,
 }
 
 /// Held-out residuals of one output, and the solution on all rows.
@@ -135,10 +136,11 @@ fn judge(
     fold: &[usize],
     weights: &[f64],
     free: &[bool],
+    strengths: &[Strength],
 ) -> Judged {
     let mut best: Option<Judged> = None;
     let most = BEYOND * y.column(o).iter().copied().fold(0.0, f64::max);
-    for s in STRENGTHS {
+    for &s in strengths {
         let whole = solve(all, o, free, s, best.as_ref().map(|b| &b.solution));
         let mut residuals = vec![0.0; y.nrows()];
         for (f, part) in folds.iter().enumerate() {
@@ -282,8 +284,9 @@ pub fn fit(rows: &[Row], step: Span, site: &SiteFile, binding: &Binding, name: &
         weights.push(w / (1.0 + unrest * unrest) / (1.0 + h * h));
     }
 
-    // Meters, with the delay of the load that blocked cross-validation likes best.
-    let mut best: Option<Meters> = None;
+    // The delay of the load that blocked cross-validation of the total likes best; then each meter with it.
+    let total = Array2::from_shape_fn((p.rows.len(), 1), |(i, _)| y.row(i).sum());
+    let mut best: Option<Columns> = None;
     for delay in DELAYS {
         let mut z = variables(&v, &p, delay);
         let moving = moving(&v, &z, &p.joined);
@@ -299,17 +302,18 @@ pub fn fit(rows: &[Row], step: Span, site: &SiteFile, binding: &Binding, name: &
         let terms = screen(terms(&dictionary(&v, &z), &v), &z, &y, &weights);
         let x = columns(&terms, &z, &moving);
         let free: Vec<bool> = (0..x.ncols()).map(|j| j >= terms.len()).collect();
-        let (folds, all) = normals(&x, &y, &weights, &p.fold);
-        let judged: Vec<Judged> = (0..metered.len()).map(|o| judge(&x, &y, o, &folds, &all, &p.fold, &weights, &free)).collect();
-        let sse: f64 = judged.iter().map(|j| j.sse).sum();
+        let (folds, all) = normals(&x, &total, &weights, &p.fold);
+        let sse = judge(&x, &total, 0, &folds, &all, &p.fold, &weights, &free, &STRENGTHS[..1]).sse;
         if best.as_ref().is_none_or(|b| sse < 0.97 * b.sse) {
             let most = (0..motion::len(&v)).map(|j| moving.iter().fold(0.0, |m: f64, r| m.max(r[j].abs()))).collect();
-            best = Some(Meters { sse, delay, machines, terms, most, judged });
+            best = Some(Columns { sse, delay, machines, terms, most, x, free });
         }
     }
-    let Some(Meters { delay: load_delay, machines, terms, most, judged, .. }) = best else {
+    let Some(Columns { delay: load_delay, machines, terms, most, x, free, .. }) = best else {
         return Err(FitError::TooFew { rows: p.rows.len() });
     };
+    let (folds, all) = normals(&x, &y, &weights, &p.fold);
+    let judged: Vec<Judged> = (0..metered.len()).map(|o| judge(&x, &y, o, &folds, &all, &p.fold, &weights, &free, &STRENGTHS)).collect();
     let n = p.rows.len() as f64;
     let total = weights.iter().sum::<f64>().max(1e-9);
     let meters: Vec<Meter> = (judged.iter().enumerate())

@@ -171,7 +171,7 @@ fn a_day_without_the_server_loses_nothing_and_sends_nothing_twice() {
     );
     assert_eq!(double.kept().points(), 1000);
     double.up();
-    rig.drained(120);
+    rig.drained(5 * hours.unsigned_abs());
     let kept = double.kept();
     assert_eq!(assert_same(&*rig.store, &kept) as i64, total);
     assert_eq!((kept.again, kept.gzipped), (0, kept.requests.len() as u64), "nothing twice, everything gzipped");
