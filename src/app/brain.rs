@@ -60,6 +60,8 @@ pub struct Beat {
     /// The account of the recommendation before, now that this tick has replaced it.
     pub entry: Option<Entry>,
     pub ticked: bool,
+    /// Why nothing is controlled yet, where that is new.
+    pub waits_for: Option<String>,
 }
 
 /// A site's bindings, models, history and controller.
@@ -98,6 +100,8 @@ pub struct Brain {
     next_tick: Option<Timestamp>,
     last_beat: Option<Timestamp>,
     pace: Span,
+    /// What a warming site was last said to wait for.
+    waits_for: String,
     /// The recommendation in force and who applied it.
     open: Option<(Recommendation, Option<Applied>)>,
 }
@@ -120,6 +124,7 @@ impl Brain {
             learner: Learner::new(Arc::clone(&site), None),
             history: None,
             open: None,
+            waits_for: String::new(),
             loads: site.loops.iter().map(|l| (l.load.clone(), empty.clone())).collect(),
             dry_bulb: empty.clone(),
             wet_bulb: empty,
@@ -364,7 +369,20 @@ impl Brain {
             }
             self.recommendations.push_back(r.clone());
         }
-        Beat { requests: tick.requests, recommendation: tick.recommendation, mode_events: tick.mode_events, entry, ticked: true }
+        let waits_for = self.waiting();
+        Beat { requests: tick.requests, recommendation: tick.recommendation, mode_events: tick.mode_events, entry, ticked: true, waits_for }
+    }
+
+    /// What a warming site waits for, with the selectors that match nothing; none where it was said before.
+    fn waiting(&mut self) -> Option<String> {
+        let crate::control::Mode::Warming { waiting_for, .. } = self.controller.mode() else { return None };
+        let why = waiting_for.iter().map(Why::text).chain(self.findings.iter().cloned());
+        let text = why.collect::<Vec<_>>().join("; ");
+        if text.is_empty() || text == self.waits_for {
+            return None;
+        }
+        self.waits_for.clone_from(&text);
+        Some(text)
     }
 
     /// A load after the step that the site file says it may take, never beyond the racks' rating; NaN where it says none.
@@ -394,10 +412,11 @@ impl Brain {
             room_dew_point_c: step.room_dew_point_c,
         };
         let mut out = Vec::new();
-        model.rollout(&PlantState { in_force: step.in_force, limited: step.limited }, &[input], &mut out);
+        // Twice, so that the second one stands there already: getting there is not part of the operators' day.
+        model.rollout(&PlantState { in_force: step.in_force, limited: step.limited }, &[input.clone(), input], &mut out);
         let entry = ledger::open(&r, view.now, applied);
         let metered = row.it_kw + row.cooling_kw + if row.loss_kw.is_finite() { row.loss_kw } else { 0.0 };
-        let baseline = out.first().map_or(f64::NAN, |o| o.total_kw());
+        let baseline = out.last().map_or(f64::NAN, |o| o.total_kw());
         let hours = entry.hours;
         Some(ledger::close(entry, baseline * hours, metered * hours))
     }

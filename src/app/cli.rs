@@ -46,6 +46,12 @@ enum Command {
     Placement(PlacementArgs),
     /// Forecast one series of a file or of the store and print each model's errors on its last part
     Backtest(BacktestArgs),
+    /// Report energy, water and carbon of a year for filing: JSON, CSV, spreadsheet, page and PDF
+    Report(super::report_cli::ReportArgs),
+    /// Verify a saving against a baseline period: model, gates, 95 % interval, or a refusal with its reasons
+    VerifySavings(super::savings_cli::SavingsArgs),
+    /// Write a site's model for other tools: Brick 1.4 (Turtle) or Haystack 4 (JSON)
+    ExportModel(super::model_cli::ModelArgs),
 }
 
 /// Arguments of `demo`.
@@ -158,7 +164,7 @@ pub struct StoreArgs {
 /// What `store` does.
 #[derive(Clone, Debug, Subcommand)]
 pub enum StoreCommand {
-    /// Take in CSV (header: at_ms or time, point, value[, unit, quality]), Parquet with the same columns, or line protocol
+    /// Take in CSV (header: at_ms or time, point, value[, ns, unit, quality]), Parquet with the same columns, or line protocol
     Import(StoreImport),
     /// Write readings, or steps of them, as CSV or Parquet
     Export(StoreExport),
@@ -463,6 +469,9 @@ pub fn main() -> ExitCode {
         Command::Kubernetes(KubernetesArgs { command: KubernetesCommand::Labels(args) }) => super::kubernetes::run(&args),
         Command::Simulate(args) => super::simulate::run(&args),
         Command::Placement(args) => super::study::run(&args),
+        Command::Report(args) => super::report_cli::run(&args),
+        Command::VerifySavings(args) => super::savings_cli::run(&args),
+        Command::ExportModel(args) => super::model_cli::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

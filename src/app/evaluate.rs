@@ -9,12 +9,14 @@
 //! which the plant was late, or which it calls void, is said to be so.
 
 use super::broker::EmbeddedBroker;
-use super::campaign;
+use super::campaign::{self, outside};
 use super::cli::EvaluateArgs;
 use super::config::{Config, ConfiguredSite, Overrides};
 use super::service::{Service, StartOptions, listen, runtime};
 use super::versus;
+use crate::event::MODE_CHANGES;
 use crate::report::Interval;
+use crate::sim::fault::FaultKind;
 use crate::time::{Span, Timestamp};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -49,8 +51,8 @@ impl Run {
 pub fn run(args: &EvaluateArgs) -> Result<(), String> {
     match (&args.plant, args.campaign) {
         (None, Some(n)) => faults(args, n),
-        (Some(command), None) => outside(args, command),
-        (Some(_), Some(_)) => Err("--campaign with --plant: not yet".into()),
+        (Some(command), None) => policies(args, command),
+        (Some(command), Some(n)) => faults_outside(args, command, n),
         (None, None) => simulated(args),
     }
 }
@@ -118,21 +120,144 @@ fn faults(args: &EvaluateArgs, n: usize) -> Result<(), String> {
     if broken > 0 || ticks > 2.0 || kicked > 0 { Err("the campaign found what must not be".into()) } else { Ok(()) }
 }
 
-fn write_json(path: &Path, value: &Value) -> Result<(), String> {
-    let text = serde_json::to_string_pretty(value).map_err(|e| e.to_string())?;
-    std::fs::write(path, text + "\n").map_err(|e| format!("{}: {e}; give another with --json", path.display()))
+/// A fault campaign on an outside plant: learnt once, then one run a fault.
+fn faults_outside(args: &EvaluateArgs, plant_command: &str, n: usize) -> Result<(), String> {
+    let plant: Vec<String> = plant_command.split_whitespace().map(str::to_owned).collect();
+    let fixed = arms(args)?.into_iter().next().map(|a| a.1).unwrap_or_default();
+    let dir = args.data_dir.join("evaluate").join("campaign");
+    empty(&dir)?;
+    let words = &args.faults;
+    let kinds: Vec<FaultKind> =
+        outside::KINDS.into_iter().filter(|k| words.is_empty() || words.iter().any(|w| k.name().contains(w.as_str()))).collect();
+    // The plant is learnt undisturbed; the days of the plant's command must be enough for it (2 are).
+    println!("learning the plant, undisturbed …");
+    let (learnt, _, _) = bridged(args, &plant, args.seed, &dir.join("learn"), None, None)?;
+    println!("undisturbed: {:.4} kWh per GPU-hour", learnt["kwh_per_gpu_hour"].as_f64().unwrap_or(f64::NAN));
+    let models = dir.join("learn").join("data").join("models");
+    let mut theirs: std::collections::BTreeMap<u64, Value> = Default::default();
+    let mut outcomes = Vec::new();
+    for i in 0..if kinds.is_empty() { 0 } else { n } {
+        let (kind, seed) = (kinds[i % kinds.len()], args.seed + (i / kinds.len()) as u64);
+        let own = dir.join(format!("run-{i}"));
+        std::fs::create_dir_all(&own).map_err(|e| format!("{}: {e}; give another --data-dir", own.display()))?;
+        if !theirs.contains_key(&seed) {
+            theirs.insert(seed, command(&plant, &fixed, seed, &dir.join(format!("fixed-{seed}.json")))?);
+        }
+        let fault = outside::BusFault::draw(kind, seed, 12.0);
+        let (ours, (what, asked_out), (modes, ends_in)) = bridged(args, &plant, seed, &own, Some(fault), Some(&models))?;
+        let minutes = |v: &Value, id: &str| v["minutes_beyond_limit"][id].as_f64().unwrap_or(0.0);
+        let ids: Vec<String> = ours["minutes_beyond_limit"].as_object().map_or(vec![], |o| o.keys().cloned().collect());
+        let base = &theirs[&seed];
+        let minutes_beyond: std::collections::BTreeMap<String, (f64, f64)> = ids
+            .into_iter()
+            .map(|id| (id.clone(), (minutes(&ours, &id), minutes(base, &id))))
+            .filter(|(_, m)| m.0 > 0.0 || m.1 > 0.0)
+            .collect();
+        let number = |v: &Value| v["kwh_per_gpu_hour"].as_f64().unwrap_or(f64::NAN);
+        outcomes.push(outside::Outcome {
+            seed,
+            kind,
+            what,
+            by_us_min: minutes_beyond.values().map(|(a, b)| (a - b).max(0.0)).sum(),
+            minutes_beyond,
+            requests_while_kicked_out: asked_out,
+            modes,
+            ends_in,
+            kwh_per_gpu_hour: (number(&ours), number(base)),
+            bus: ours["bus"].clone(),
+        });
+        println!("{} done", kind.name());
+    }
+    print!("{}", outside::text(&outcomes));
+    if let Some(path) = &args.json {
+        write_json(path, &serde_json::to_value(&outcomes).map_err(|e| e.to_string())?)?;
+    }
+    let broken = outcomes.iter().filter(|o| o.by_us_min > 0.0).count();
+    let kicked: u64 = outcomes.iter().map(|o| o.requests_while_kicked_out).sum();
+    println!("{} runs on the outside plant: limits broken by us in {broken}; requests while kicked out {kicked}", outcomes.len());
+    if broken > 0 || kicked > 0 { Err("the campaign found what must not be".into()) } else { Ok(()) }
 }
 
-/// The plant's own policies and this service, on the plant's command.
-fn outside(args: &EvaluateArgs, plant_command: &str) -> Result<(), String> {
-    let arms: Vec<(String, Vec<String>)> = (args.arms.iter())
+/// The service against the plant through a bridge on which a fault strikes, from `models` where they are given.
+#[allow(clippy::type_complexity, reason = "three things of one run")]
+fn bridged(
+    args: &EvaluateArgs,
+    plant: &[String],
+    seed: u64,
+    dir: &Path,
+    fault: Option<outside::BusFault>,
+    models: Option<&Path>,
+) -> Result<(Value, (String, u64), (Vec<(String, u64)>, String)), String> {
+    let data = dir.join("data");
+    std::fs::create_dir_all(&data).map_err(|e| format!("{}: {e}; give another --data-dir", data.display()))?;
+    if let Some(models) = models {
+        copy(models, &data.join("models")).map_err(|e| format!("{}: {e}", models.display()))?;
+    }
+    let (theirs, ours) = (EmbeddedBroker::start()?, EmbeddedBroker::start()?);
+    let overrides = Overrides { broker: Some(ours.url()), data_dir: Some(data), listen: None };
+    let config = Config::load(&args.config, &overrides).map_err(|e| e.to_string())?;
+    let us = config.sites.first().map_or(String::new(), |s| s.file.bus.integration.clone());
+    let bridge = outside::Bridge::start(&theirs, &ours, &us, fault)?;
+    let result = runtime()?.block_on(async {
+        let listener = listen(std::net::SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        let options = StartOptions { broker_overridden: true, lock_step: true, history: None };
+        let service = Service::start(&config, listener, &options).await?;
+        let more: Vec<String> = ["--host", "127.0.0.1", "--port", &theirs.addr.port().to_string()].map(String::from).to_vec();
+        let (plant, json) = (plant.to_vec(), dir.join(format!("{OURS}.json")));
+        let done = tokio::task::spawn_blocking(move || command(&plant, &more, seed, &json)).await;
+        let changes = service.sites.first().map_or(vec![], |s| {
+            let mine = s.tally.rows().into_iter().filter(|r| r.0 == MODE_CHANGES);
+            mine.map(|(_, label, n)| (label.rsplit('/').next().unwrap_or("").to_owned(), n)).collect()
+        });
+        let ends_in = service.sites.first().map_or(String::new(), |s| s.core().brain.controller.mode().name().to_owned());
+        service.stop().await;
+        Ok::<_, String>((done.map_err(|e| e.to_string())??, (changes, ends_in)))
+    });
+    let told = bridge.stop();
+    let (value, modes) = result?;
+    Ok((value, told, modes))
+}
+
+/// Copies a folder of files and folders.
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let into = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() { copy(&entry.path(), &into)? } else { std::fs::copy(entry.path(), into).map(|_| ())? }
+    }
+    Ok(())
+}
+
+/// Makes a folder of ours anew.
+fn empty(dir: &Path) -> Result<(), String> {
+    match std::fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(format!("{}: {e}; give another --data-dir", dir.display())),
+        _ => {}
+    }
+    std::fs::create_dir_all(dir).map_err(|e| format!("{}: {e}; give another --data-dir", dir.display()))
+}
+
+/// The plant's own ways, by name.
+fn arms(args: &EvaluateArgs) -> Result<Vec<(String, Vec<String>)>, String> {
+    (args.arms.iter())
         .map(|a| {
             let (name, rest) = a
                 .split_once(':')
                 .ok_or_else(|| format!("--arm {a:?}: give a name and the plant's arguments, such as \"fixed:--policy fixed\""))?;
             Ok((name.trim().to_owned(), rest.split_whitespace().map(str::to_owned).collect()))
         })
-        .collect::<Result<_, String>>()?;
+        .collect()
+}
+
+fn write_json(path: &Path, value: &Value) -> Result<(), String> {
+    let text = serde_json::to_string_pretty(value).map_err(|e| e.to_string())?;
+    std::fs::write(path, text + "\n").map_err(|e| format!("{}: {e}; give another with --json", path.display()))
+}
+
+/// The plant's own policies and this service, on the plant's command.
+fn policies(args: &EvaluateArgs, plant_command: &str) -> Result<(), String> {
+    let arms = arms(args)?;
     let plant: Vec<String> = plant_command.split_whitespace().map(str::to_owned).collect();
     if plant.is_empty() {
         return Err("--plant: give the command that runs the plant, such as \"python3 ../shared/plants/liquid_hall.py --days 14\"".into());
@@ -141,11 +266,7 @@ fn outside(args: &EvaluateArgs, plant_command: &str) -> Result<(), String> {
     let mut runs: Vec<Run> = Vec::new();
     for seed in (0..u64::from(args.seeds.max(1))).map(|k| args.seed + k) {
         let dir = args.data_dir.join("evaluate").join(format!("seed-{seed}"));
-        match std::fs::remove_dir_all(&dir) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(format!("{}: {e}; give another --data-dir", dir.display())),
-            _ => {}
-        }
-        std::fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}; give another --data-dir", dir.display()))?;
+        empty(&dir)?;
         for (name, own) in &arms {
             let result = command(&plant, own, seed, &dir.join(format!("{name}.json")))?;
             runs.push(Run { plant: String::new(), seed, arm: name.clone(), result });

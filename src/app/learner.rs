@@ -182,7 +182,8 @@ impl Learner {
         if let Some(PlantModel::Learnt(old)) = in_force {
             // Both on the newest rows; the one in force has not been fitted on them.
             let error = |m: &GreyBox| {
-                let residuals: Vec<f64> = self.rows.iter().rev().take(RECENT).filter_map(|r| m.residual_kw(r)).collect();
+                let recent = self.rows.iter().zip(self.rows.iter().skip(1)).rev().take(RECENT);
+                let residuals: Vec<f64> = recent.filter_map(|(before, r)| m.residual_kw(r, Some(before))).collect();
                 (residuals.iter().map(|r| r * r).sum::<f64>() / residuals.len().max(1) as f64).sqrt()
             };
             let (new, old) = (error(&model), error(old));

@@ -368,6 +368,9 @@ async fn think(shared: &SiteShared, taken: &Taken) {
         for event in &beat.mode_events {
             tracing::info!(site = shared.id(), "{} -> {}: {}", event.from, event.to, event.why);
         }
+        if let Some(why) = &beat.waits_for {
+            tracing::warn!(site = shared.id(), "not controlled yet: {why}");
+        }
         record(shared, &beat, now);
         shared.changed();
     }

@@ -24,7 +24,10 @@ use serde::{Deserialize, Serialize};
 
 /// Errors of the model that are no surprise, in standard deviations, and the part by which a surprise fades in a tick.
 const SURPRISE_SIGMAS: f64 = 1.5;
-const SURPRISE_FADES: f64 = 0.25;
+const SURPRISE_FADES: f64 = 0.1;
+/// Part of what a value is inside its margin by that a surprise grows with in a tick, and how many margins it may come to.
+const SURPRISE_GROWS: f64 = 0.5;
+const SURPRISE_MARGINS: f64 = 10.0;
 
 /// How long an approval lets its targets be followed.
 pub const APPROVAL: Span = Span::hours(2);
@@ -236,7 +239,7 @@ impl Controller {
         self.compare(view);
         // Analyse.
         let mut unfit = assess(view, model);
-        let start = self.start(view);
+        let start = self.clean_start(view);
         let usable = model.filter(|m| m.fit().usable());
         let plan = usable.and_then(|m| plan(view, &start, m, &self.tuning));
         let advice = usable.and_then(|m| self.advice(view, &start, m));
@@ -251,16 +254,18 @@ impl Controller {
             self.approval = None;
         }
         // Act.
-        if let Some(p) = plan {
+        if let Some(mut p) = plan {
+            if matches!(self.mode, Mode::Auto) {
+                if self.may_learn {
+                    self.learnt_since.get_or_insert(view.now);
+                }
+                p.first = self.dithered(view, &p);
+            }
             let r = self.recommend(view, model, &p, advice.as_ref(), tally);
             self.prior = Some(p.targets.clone());
             self.expected = matches!(self.mode, Mode::Auto).then(|| (view.now, p.next.clone()));
-            if self.may_learn && matches!(self.mode, Mode::Auto) {
-                self.learnt_since.get_or_insert(view.now);
-            }
             if matches!(self.mode, Mode::Auto) {
-                let first = self.dithered(view, &p);
-                self.follow_loops(view, &first, &mut out.requests);
+                self.follow_loops(view, &p.first, &mut out.requests);
             }
             self.last = Some(r.clone());
             out.recommendation = Some(r);
@@ -339,15 +344,20 @@ impl Controller {
         let expected = self.expected.take().filter(|(t, _)| (view.now - *t).0.abs() <= 2 * tick.0);
         for (i, l) in view.site.limits.iter().enumerate() {
             let measured = view.role(&l.role);
-            let known =
-                expected.as_ref().and_then(|(_, e)| e.get(i)).filter(|(v, s)| v.is_finite() && s.is_finite() && !measured.is_stale());
-            let nearer = known.map_or(0.0, |(v, sigma)| {
-                let over = l.max.map_or(0.0, |_| measured.value - v);
-                let under = l.min.map_or(0.0, |_| v - measured.value);
-                over.max(under) - SURPRISE_SIGMAS * sigma
-            });
+            let usable = |e: &&(f64, f64)| e.0.is_finite() && e.1.is_finite() && !measured.is_stale();
+            let known = expected.as_ref().and_then(|(_, e)| e.get(i)).filter(usable);
+            let over = |v: f64| l.max.map_or(0.0, |_| measured.value - v).max(l.min.map_or(0.0, |_| v - measured.value));
+            let (below, above) = l.above.as_ref().map_or((0.0, 0.0), |r| (view.role(r).low, view.role(r).high));
+            let clear = l.max.map_or(f64::MAX, |m| m + below - measured.value).min(l.min.map_or(f64::MAX, |m| measured.value - above - m));
             let s = &mut self.surprise[i];
-            *s = if nearer > *s { nearer } else { *s + SURPRISE_FADES * (nearer - *s) }.max(0.0);
+            *s = match known {
+                // Inside its margin already: what the model is wrong by counts whole, and more with every tick that it stays there.
+                Some((v, _)) if clear < l.margin && l.actuator.is_none() => s.max(over(*v)) + SURPRISE_GROWS * (l.margin - clear),
+                Some((v, sigma)) if over(*v) - SURPRISE_SIGMAS * sigma > *s => over(*v) - SURPRISE_SIGMAS * sigma,
+                Some((v, sigma)) => *s + SURPRISE_FADES * (over(*v) - SURPRISE_SIGMAS * sigma - *s),
+                None => *s * (1.0 - SURPRISE_FADES),
+            }
+            .clamp(0.0, SURPRISE_MARGINS * l.margin.max(1.0) + l.reserve);
         }
     }
 
@@ -385,7 +395,7 @@ impl Controller {
         let back = |(i, t): (usize, &Track)| {
             let Some((_, asked)) = t.asked else { return true };
             let (Some(a), Some(v)) = (view.site.actuators.get(i), view.actuators.get(i)) else { return true };
-            (asked - a.default).abs() < 1e-6 && (v.in_force.value - a.default).abs() <= a.step
+            (asked - a.default).abs() < 1e-6 && (v.in_force.value - a.default).abs() <= near(a)
         };
         self.tracks.iter().enumerate().all(back)
     }
@@ -398,7 +408,7 @@ impl Controller {
             let track = &self.tracks[i];
             let operation = self.operation(a);
             // What was asked and has come into force, but for the noise of its read-back, is the base.
-            let base = track.asked.map(|(_, v)| v).filter(|v| (v - in_force).abs() <= a.step).unwrap_or(in_force);
+            let base = track.asked.map(|(_, v)| v).filter(|v| (v - in_force).abs() <= near(a)).unwrap_or(in_force);
             let pin = self.orders.pins.get(&a.id).map(|p| p.value);
             let still = self.orders.hold(&a.loop_id).is_some() || view.actuators.get(i).is_none_or(|v| v.request_points == 0);
             let reach = match a.is_discrete() {
@@ -547,6 +557,11 @@ impl Controller {
     }
 }
 
+/// How near a read-back is that is taken for the value itself.
+fn near(a: &Actuator) -> f64 {
+    if a.is_discrete() { 0.5 * a.step } else { a.step }
+}
+
 /// Values of some actuators; the others are marked to be left out.
 fn only(values: Vec<f64>, of: &dyn Fn(usize) -> bool) -> Vec<f64> {
     values.into_iter().enumerate().map(|(i, v)| if of(i) { v } else { f64::INFINITY }).collect()
@@ -590,6 +605,14 @@ pub fn assess(view: &View, model: Option<&dyn Predict>) -> Vec<Why> {
     for (a, v) in view.site.actuators.iter().zip(&view.actuators) {
         if v.in_force.is_stale() {
             stale.push(format!("{} in force", a.id));
+        }
+        // Well outside its bounds: no operator sets that, a wrong unit does.
+        let far = (v.in_force.value - a.hi).max(a.lo - v.in_force.value);
+        if far > (0.25 * (a.hi - a.lo)).max(a.step) {
+            why.push(Why::OutOfBounds(format!(
+                "{}: {:.1} {} in force is far outside its bounds {:.1} … {:.1}: say in which `unit` the site file gives them, or mend `in_force`",
+                a.name, v.in_force.value, v.unit, a.lo, a.hi
+            )));
         }
     }
     for (l, f) in view.site.loops.iter().zip(&view.loads) {

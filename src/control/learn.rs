@@ -20,6 +20,9 @@ const BAND_PER_HOUR: f64 = 0.25;
 const BAND_CHEAP: f64 = 0.6;
 const BAND_DEAR: f64 = 0.2;
 const BAND_FLOW: f64 = 0.75;
+/// A setpoint this far over the ambient, K, is cooled without effort on its dear side too: the side is then tried as far as
+/// the other one; below the first figure not at all so.
+const EASY_K: (f64, f64) = (6.0, 12.0);
 /// How long a level is held at least, and at most that much more; never less than three ticks.
 const HOLD: Span = Span::minutes(25);
 const HOLD_TICKS_MIN: i64 = 3;
@@ -90,24 +93,27 @@ impl Excitation {
                 let p = prime(i);
                 *k += 1;
                 let ticks = (HOLD.0 / tick.0.max(1)).max(HOLD_TICKS_MIN) as f64;
-                *until = now + Span(tick.0 * (ticks * (1.0 + halton(*k, prime(i + 3)))) as i64);
                 let (lo, hi) = band(view, a, grown);
                 let wanted = lo + halton(*k + 7 * p, p) * (hi - lo);
                 // On the grid of steps, as far as the band has room for one.
                 let grid = a.default + ((wanted - a.default) / a.step).round() * a.step;
+                let before = *level;
                 *level = if (lo..=hi).contains(&grid) { grid } else { wanted };
+                // Held from its arrival on: on the way nothing is learnt of the plant at rest.
+                let on_the_way = ((*level - before).abs() / (a.slew_per_min * tick.as_secs_f64() / 60.0)).ceil();
+                *until = now + Span(tick.0 * (ticks * (1.0 + halton(*k, prime(i + 3))) + on_the_way) as i64);
             }
         }
-        // A loop that gives its heat to another one stays warmer than it: below that, machines run in vain.
+        // Loops that give their heat to another one stay warmer than it: below that, machines run in vain.
         let mut out: Vec<f64> = self.levels.iter().map(|l| l.0).collect();
-        for (i, a) in site.actuators.iter().enumerate() {
-            let into = site.loops.iter().find(|l| l.id == a.loop_id).and_then(|l| l.into.as_ref());
-            let Some(cool) = into.and_then(|o| site.actuators.iter().position(|c| c.loop_id == *o && is_temp(view, c))) else { continue };
-            if is_temp(view, a) {
-                let gap = 0.5 + 7.0 * halton(self.levels[cool].2, 2);
-                let (lo, hi) = limits_of(view, &site.actuators[cool]);
-                out[cool] = (out[i] - gap).clamp(lo.max(ambient_floor(view, &site.actuators[cool])).min(hi), hi);
-            }
+        for (cool, c) in site.actuators.iter().enumerate().filter(|(_, c)| is_temp(view, c)) {
+            let feeds = |a: &Actuator| site.loops.iter().any(|l| l.id == a.loop_id && l.into.as_deref() == Some(c.loop_id.as_str()));
+            let warm = site.actuators.iter().zip(&out).filter(|(a, _)| feeds(a) && is_temp(view, a));
+            let Some(coldest) = warm.map(|(_, v)| *v).min_by(f64::total_cmp) else { continue };
+            // Narrow ones more often: exchangers are built for some 2 to 5 K.
+            let gap = 0.5 + 7.0 * halton(self.levels[cool].2, 2).powi(2);
+            let (lo, hi) = limits_of(view, c);
+            out[cool] = (coldest - gap).clamp(lo.max(ambient_floor(view, c)).min(hi), hi);
         }
         out
     }
@@ -146,7 +152,12 @@ pub fn limits_of(view: &View, a: &Actuator) -> (f64, f64) {
 /// What may be tried of an actuator by now.
 fn band(view: &View, a: &Actuator, grown: f64) -> (f64, f64) {
     let (lo, hi) = limits_of(view, a);
-    let (down, up) = if is_temp(view, a) { (BAND_DEAR, BAND_CHEAP) } else { (BAND_FLOW, BAND_DEAR) };
+    let over = a.default - view.weather.wet_bulb_c;
+    let ease = if over.is_finite() { ((over - EASY_K.0) / (EASY_K.1 - EASY_K.0)).clamp(0.0, 1.0) } else { 0.0 };
+    let (down, up) = match is_temp(view, a) {
+        true => (BAND_DEAR + ease * (BAND_CHEAP - BAND_DEAR), BAND_CHEAP),
+        false => (BAND_FLOW, BAND_DEAR),
+    };
     let lo_tried = a.default - grown * down * (a.default - a.lo);
     let hi_tried = a.default + grown * up * (a.hi - a.default);
     let lo = lo_tried.max(lo).max(ambient_floor(view, a).min(hi)).min(hi);

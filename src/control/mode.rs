@@ -65,6 +65,8 @@ pub enum Why {
     Stale(String),
     /// The model does not know how a limited value will develop.
     UnknownLimit(String),
+    /// A setpoint in force lies far outside its own bounds: the site file's numbers are of another unit, or another point.
+    OutOfBounds(String),
 }
 
 impl Why {
@@ -83,6 +85,7 @@ impl Why {
             Why::Drifted => "the plant has drifted from its model".into(),
             Why::Stale(what) => format!("{what} is stale or unknown"),
             Why::UnknownLimit(what) => format!("the model does not know {what}"),
+            Why::OutOfBounds(what) => what.clone(),
         }
     }
 }

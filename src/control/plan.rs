@@ -118,6 +118,8 @@ struct Search<'a> {
     state: PlantState,
     p50: Vec<StepInput>,
     p90: Vec<StepInput>,
+    /// Some limit keeps a reserve.
+    reserves: bool,
     out: Vec<Outcome>,
     /// `(low, high)` that `min` and `max` of each limit are counted from.
     reference: Vec<(f64, f64)>,
@@ -139,8 +141,9 @@ pub fn plan(view: &View, start: &Start, model: &dyn Predict, tuning: &Tuning) ->
     if n == 0 || start.base.len() != n || start.base.iter().any(|v| !v.is_finite()) {
         return None;
     }
-    let p50 = inputs(view, tuning, false)?;
-    let p90 = inputs(view, tuning, true)?;
+    let p50 = inputs(view, tuning, Level::P50)?;
+    let p90 = inputs(view, tuning, Level::Ramp)?;
+    let reserves = site.limits.iter().any(|l| l.reserve > 0.0);
     let state = PlantState { in_force: view.in_force(), limited: site.limits.iter().map(|l| view.role(&l.role).value).collect() };
     let reference = (site.limits.iter()).map(|l| l.above.as_ref().map_or((0.0, 0.0), |r| (view.role(r).low, view.role(r).high))).collect();
     let out = Vec::with_capacity(tuning.steps);
@@ -156,6 +159,7 @@ pub fn plan(view: &View, start: &Start, model: &dyn Predict, tuning: &Tuning) ->
         state,
         p50,
         p90,
+        reserves,
         out,
         reference,
         above,
@@ -178,17 +182,25 @@ fn supplies(site: &SiteFile) -> Vec<(usize, usize)> {
     site.loops.iter().filter_map(|l| Some((steers(&l.id)?, steers(l.into.as_deref()?)?))).collect()
 }
 
-/// The steps of the horizon at the p50 or p90 load.
-fn inputs(view: &View, tuning: &Tuning, high: bool) -> Option<Vec<StepInput>> {
+/// Which load a rollout is asked for.
+#[derive(Clone, Copy, PartialEq)]
+enum Level {
+    P50,
+    /// p90, and at first the ramp that is to be reckoned with.
+    Ramp,
+}
+
+/// The steps of the horizon at a level of the load.
+fn inputs(view: &View, tuning: &Tuning, level: Level) -> Option<Vec<StepInput>> {
     let dew = view.role("room_dew_point");
     let room_dew_point_c = if dew.is_known() { dew.high } else { view.weather.dew_point_c };
     (0..tuning.steps)
         .map(|k| {
             let mut loads_kw = Vec::with_capacity(view.loads.len());
             for l in &view.loads {
-                let series = if high { &l.p90_kw } else { &l.p50_kw };
+                let series = if level == Level::P50 { &l.p50_kw } else { &l.p90_kw };
                 let mut v = *series.get(k).or(series.last())?;
-                if high && tuning.step.0 * k as i64 <= RAMP.0 - tuning.step.0 {
+                if level == Level::Ramp && tuning.step.0 * k as i64 <= RAMP.0 - tuning.step.0 {
                     v = v.max(l.ramp_kw);
                 }
                 if !v.is_finite() {
@@ -372,18 +384,17 @@ impl Search<'_> {
         if (v - base).abs() < 0.999 * a.step && self.start.fixed[i].is_none() { base } else { v }
     }
 
-    fn fill(&mut self, targets: &[f64], high: bool) {
-        for k in 0..self.tuning.steps {
-            let row: Vec<f64> = targets.iter().enumerate().map(|(i, t)| self.at(i, *t, k)).collect();
-            let steps = if high { &mut self.p90 } else { &mut self.p50 };
-            steps[k].setpoints = row;
-        }
-    }
-
-    fn roll(&mut self, high: bool) {
+    fn roll(&mut self, targets: &[f64], level: Level) {
         self.rollouts += 1;
+        let rows: Vec<Vec<f64>> =
+            (0..self.tuning.steps).map(|k| targets.iter().enumerate().map(|(i, t)| self.at(i, *t, k)).collect()).collect();
         let mut out = std::mem::take(&mut self.out);
-        self.model.rollout(&self.state, if high { &self.p90 } else { &self.p50 }, &mut out);
+        let steps = match level {
+            Level::P50 => &mut self.p50,
+            Level::Ramp => &mut self.p90,
+        };
+        steps.iter_mut().zip(rows).for_each(|(step, row)| step.setpoints = row);
+        self.model.rollout(&self.state, steps, &mut out);
         self.out = out;
     }
 
@@ -393,8 +404,7 @@ impl Search<'_> {
     }
 
     fn energy(&mut self, targets: &[f64]) -> f64 {
-        self.fill(targets, false);
-        self.roll(false);
+        self.roll(targets, Level::P50);
         self.kwh()
     }
 
@@ -402,7 +412,8 @@ impl Search<'_> {
         for s in &mut self.p50 {
             s.setpoints = setpoints.to_vec();
         }
-        self.roll(false);
+        self.rollouts += 1;
+        self.model.rollout(&self.state, &self.p50, &mut self.out);
         self.kwh()
     }
 
@@ -420,21 +431,33 @@ impl Search<'_> {
         if rival.is_some_and(|r| r.excess <= EXCESS_EPS && cost >= r.cost) {
             return Score { excess: f64::MAX, cost };
         }
-        self.fill(targets, true);
-        self.roll(true);
-        let score = Score { excess: self.excess(), cost };
+        let score = Score { excess: self.beyond(targets), cost };
         self.known.insert(key, score);
         score
     }
 
-    /// How far the rollout in `out` (of `p90`) passes the tightened limits. A limit that is passed already is not
-    /// charged for the first step: no plan can change that.
-    fn excess(&self) -> f64 {
+    /// How far targets pass the tightened limits: with their reserves at the expected load (one thing goes wrong at a time), and
+    /// without under the ramp, which is what stays in `out`.
+    fn beyond(&mut self, targets: &[f64]) -> f64 {
         let mut sum = 0.0;
-        for (i, l) in self.site.limits.iter().enumerate() {
+        if self.reserves {
+            self.roll(targets, Level::P50);
+            sum += self.excess(true);
+        }
+        self.roll(targets, Level::Ramp);
+        sum + self.excess(false)
+    }
+
+    /// How far the rollout in `out` passes the tightened limits, or (`reserves`) those that have a reserve with that besides. A limit
+    /// that is passed already is not charged for the first step: no plan can change that.
+    fn excess(&self, reserves: bool) -> f64 {
+        let mut sum = 0.0;
+        for (i, l) in self.site.limits.iter().enumerate().filter(|(_, l)| !reserves || l.reserve > 0.0) {
             let now = self.state.limited.get(i).copied().unwrap_or(f64::NAN);
             for (k, o) in self.out.iter().enumerate() {
-                let keep = l.margin + self.tuning.sigmas * o.limited_sigma.get(i).copied().filter(|s| s.is_finite()).unwrap_or(0.0);
+                let keep = l.margin
+                    + if reserves { l.reserve } else { 0.0 }
+                    + self.tuning.sigmas * o.limited_sigma.get(i).copied().filter(|s| s.is_finite()).unwrap_or(0.0);
                 if let Some(v) = o.limited.get(i).copied().filter(|v| v.is_finite())
                     && !(k == 0 && self.distance(i, now) < keep)
                 {
@@ -475,9 +498,7 @@ impl Search<'_> {
         let next = self.out.first().map_or(vec![], |o| o.limited.iter().enumerate().map(|(i, v)| (*v, sigma(o, i))).collect());
         let hours = self.tuning.step.as_hours_f64();
         let plus_minus_kwh = 1.645 * self.out.iter().map(|o| o.power_sigma_kw * hours).sum::<f64>();
-        self.fill(&best, true);
-        self.roll(true);
-        let excess = self.excess();
+        let excess = self.beyond(&best);
         let mut binding: Option<(usize, f64)> = None;
         let mut nearest = f64::MAX;
         let mut unknown_limits = vec![];

@@ -52,7 +52,7 @@ pub fn run_page(run: &RunReport, out_dir: &Path) -> Result<Vec<PathBuf>, ReportE
     Ok(vec![svg_path, png_path, html_path])
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

@@ -23,7 +23,7 @@ pub enum SignalError {
 }
 
 /// A table of text cells with its header.
-pub(super) struct Table {
+pub struct Table {
     pub path: PathBuf,
     pub header: Vec<String>,
     /// Rows with their line in the file: blank lines and quoted line breaks make it differ from the row's number.

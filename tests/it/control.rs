@@ -24,7 +24,7 @@ use tramuntana::site::{Combine, SiteFile};
 use tramuntana::time::{Span, Timestamp};
 use tramuntana::units::Kind;
 
-const SITE: &str = r#"
+pub const SITE: &str = r#"
 format = 1
 [site]
 id = "hall"
@@ -107,10 +107,10 @@ fn site() -> Arc<SiteFile> {
 }
 
 /// A plant with a hinge (mechanical cooling below wet bulb + 6 K), leakage with temperature, pumps by the cube.
-struct Simple(Fit);
+pub struct Simple(Fit);
 
 impl Simple {
-    fn new() -> Simple {
+    pub fn new() -> Simple {
         Simple(Fit { cv_rmse_pct: 5.0, nmbe_pct: 0.0, rows: 1000 })
     }
 }
@@ -144,11 +144,11 @@ impl Predict for Simple {
     }
 }
 
-fn aged(v: f64, now: Timestamp) -> Aged {
+pub fn aged(v: f64, now: Timestamp) -> Aged {
     Aged::new(v, now, now, Kind::Temperature, Quality::GOOD)
 }
 
-fn view(now: Timestamp, in_force: [f64; 2], load_kw: f64, wet_bulb_c: f64, dew_c: f64) -> View {
+pub fn view(now: Timestamp, in_force: [f64; 2], load_kw: f64, wet_bulb_c: f64, dew_c: f64) -> View {
     let hot = in_force[0] + 22.0 * (load_kw / 1000.0) / (in_force[1] / 100.0f64).powf(0.7) + 12.0;
     let roles = [("supply", in_force[0]), ("room_dew_point", dew_c), ("gpu", hot), ("load", load_kw), ("back", in_force[0] + 10.0)];
     let actuator = |v| ActuatorView { in_force: aged(v, now), measured: None, asked: None, request_points: 1, unit: "°C" };

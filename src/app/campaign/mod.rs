@@ -7,6 +7,7 @@
 //! begin to go back; after a kick-out, to the last request that we made.
 //! Invariants: same N and seed, same table; what is left out of a table is in `--json`; nothing here softens a judgement.
 
+pub mod outside;
 mod table;
 
 use super::closed::Closed;

@@ -4,23 +4,22 @@
 //! stays off limits by more than their margins, and stops with a hold, a pin, or a limit that comes near.
 
 use super::super::learn::{self, Excitation, halton, prime};
-use super::super::mode::Operation;
-use super::super::plan::Plan;
+use super::super::mode::{Mode, Operation};
+use super::super::plan::{Plan, Start};
 use super::super::recommendation::{Expects, Item, Recommendation};
 use super::super::view::View;
 use super::{Controller, Tick, unit_of};
 use crate::time::Span;
 
-/// Dither of a learnt model's plan: half its width as a share of an actuator's bounds, while the model is young and later;
-/// how long it is young; ticks that one offset is held. Without it a closed loop hides what it does from identification
-/// (Ljung 1999, ch. 13).
-const DITHER_YOUNG: f64 = 0.03;
-const DITHER_LATER: f64 = 0.01;
+/// Dither of a learnt model's plan: half its width as a share of bounds, in common for all temperatures (the narrowest
+/// bounds count) and for each setpoint alone, and how long one offset is held; while the model is young, and later.
+/// Without it a closed loop hides what it does from identification (Ljung 1999, ch. 13). Held long, because each fall of a
+/// setpoint costs something; wider in common, because how far a plant is cooled says more than how loops lie to one another
+/// and costs less to try.
+const DITHER_YOUNG: (f64, f64, Span) = (0.06, 0.02, Span::hours(1));
+const DITHER_LATER: (f64, f64, Span) = (0.05, 0.015, Span::hours(3));
+/// How long a model is young.
 const YOUNG: Span = Span::hours(36);
-const DITHER_TICKS: u64 = 4;
-/// Part of the way to its target that a setpoint goes in one tick on a learnt model: noise of load and weather should not
-/// shake the loops, whose water makes heat or cold of every kelvin.
-const FOLLOW: f64 = 0.4;
 
 impl Controller {
     /// A learning step: moves every setpoint towards its next level, and announces levels that are new.
@@ -79,7 +78,21 @@ impl Controller {
         .sealed()
     }
 
-    /// The plan's requests, smoothed and with small known offsets, where the model was learnt and no limit is near.
+    /// Where a plan begins: at the setpoints as they would be without offsets.
+    pub(super) fn clean_start(&mut self, view: &View) -> Start {
+        let mut start = self.start(view);
+        if !matches!(self.mode, Mode::Auto) {
+            self.offsets.clear();
+        }
+        for (i, offset) in self.offsets.iter().enumerate() {
+            if start.fixed[i].is_none() {
+                start.base[i] -= offset;
+            }
+        }
+        start
+    }
+
+    /// The plan's requests with small known offsets, where the model was learnt and no limit is near.
     pub(super) fn dithered(&mut self, view: &View, p: &Plan) -> Vec<f64> {
         let mut first = p.first.clone();
         let Some(since) = self.learnt_since.filter(|_| p.feasible()) else {
@@ -90,25 +103,27 @@ impl Controller {
         let limit = |i: usize| view.site.limits.get(i);
         // Limits on setpoints themselves are kept below; others know only of the plan's values.
         let near = p.binding.is_some_and(|(i, d)| limit(i).is_some_and(|l| l.actuator.is_none() && d < 2.0 * l.margin));
-        let age = view.now - since;
-        let share = if age < YOUNG { DITHER_YOUNG } else { DITHER_LATER };
+        let (common, alone, hold) = if view.now - since < YOUNG { DITHER_YOUNG } else { DITHER_LATER };
+        let turn = 1 + ((view.now - since).0 / hold.0.max(1)) as u64;
+        let is_temp = |i: usize| view.actuators.get(i).is_some_and(|v| v.unit == "°C");
+        let sites = || view.site.actuators.iter().enumerate();
+        let narrowest = sites().filter(|(i, _)| is_temp(*i)).map(|(_, a)| a.hi - a.lo).fold(f64::MAX, f64::min);
+        let number = |base: u64| 2.0 * halton(turn, base) - 1.0;
         let start = self.start(view);
-        for (i, a) in view.site.actuators.iter().enumerate() {
+        for (i, a) in sites() {
             if start.fixed[i].is_some() || a.is_discrete() {
+                self.offsets[i] = 0.0;
                 continue;
             }
-            let own = share * (a.hi - a.lo) * (2.0 * halton(1 + self.ticks / DITHER_TICKS, prime(i)) - 1.0);
-            let offset = if near || self.orders.hold(&a.loop_id).is_some() { 0.0 } else { own };
-            let before = self.offsets[i];
-            let clean = start.base[i] - before;
+            let still = near || self.orders.hold(&a.loop_id).is_some();
+            let shared = if is_temp(i) { common * narrowest * number(2) } else { 0.0 };
+            let offset = if still { 0.0 } else { shared + alone * (a.hi - a.lo) * number(prime(i + 1)) };
             let (lo, hi) = start.reach[i];
             let (least, most) = learn::limits_of(view, a);
-            let follow = if near { 1.0 } else { FOLLOW };
-            let value = clean + follow * (p.targets[i] - clean) + offset;
             // A plan that is itself nearer to a limit than this is not pushed further.
-            let value = value.clamp(least.min(p.first[i]), most.max(p.first[i]));
-            first[i] = value.clamp(a.lo, a.hi).clamp(lo, hi.max(lo));
-            self.offsets[i] = offset;
+            let value = (p.first[i] + offset).clamp(least.min(p.first[i]), most.max(p.first[i])).clamp(a.lo, a.hi);
+            first[i] = value.clamp(lo, hi.max(lo));
+            self.offsets[i] = first[i] - p.first[i];
         }
         first
     }

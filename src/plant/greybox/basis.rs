@@ -22,6 +22,8 @@ pub struct Variables {
     pub load_of_loop: Vec<usize>,
     /// The loop that each actuator acts on.
     pub acts_on: Vec<usize>,
+    /// Pairs of temperature setpoints whose loops an exchanger links: the one that gives heat, the one that takes it.
+    pub linked: Vec<(usize, usize)>,
     /// Machines that are on or off; each adds the share of time for which it runs, after all others.
     pub machines: usize,
 }
@@ -47,7 +49,12 @@ impl Variables {
                 }
             }
         }
-        Variables { scale, is_temp, loads, load_of_loop, acts_on: b.acts_on.clone(), machines: 0 }
+        let into = |a: usize| site.loops.get(*b.acts_on.get(a)?)?.into.as_deref();
+        let linked = (0..is_temp.len())
+            .flat_map(|a| (0..is_temp.len()).map(move |o| (a, o)))
+            .filter(|&(a, o)| is_temp[a] && is_temp[o] && into(a).is_some_and(|id| site.actuators[o].loop_id == id))
+            .collect();
+        Variables { scale, is_temp, loads, load_of_loop, acts_on: b.acts_on.clone(), linked, machines: 0 }
     }
 
     pub fn temps(&self) -> impl Iterator<Item = usize> + '_ {

@@ -5,6 +5,7 @@
 
 use super::basis::{Axis, Shape};
 use super::model::{GreyBox, Part};
+use super::motion;
 use super::report::report;
 use crate::plant::identified::Binding;
 use crate::site::SiteFile;
@@ -154,10 +155,13 @@ fn inconsistent(m: &GreyBox) -> bool {
         && v.machines == m.machines.len()
         && m.machines.iter().all(|x| x.meter < b.meters.len() && x.fits(v))
         && v.acts_on.len() == v.scale.len()
+        && v.linked.iter().all(|&(a, o)| a < v.scale.len() && o < v.scale.len())
         && v.load_of_loop.len() == b.loops.len()
         && v.load_of_loop.iter().all(|&l| l < v.loads.len())
         && v.loads.iter().all(|(i, _)| *i < b.loops.len())
         && m.ranges.len() == n
+        && m.motion_most.len() == motion::len(v)
+        && m.meters.iter().all(|x| x.motion.len() == motion::len(v))
         && m.limits.len() == b.limits.len()
         && m.it.per_load.len() == v.loads.len()
         && m.it.coolant.iter().all(|&a| a < v.scale.len())

@@ -7,6 +7,7 @@ use super::basis::{Shape, Variables, dictionary, weather_of};
 use super::leak;
 use super::machines::{MACHINES_MAX, Machine, threshold};
 use super::model::{GreyBox, It, Limited, Meter, Part, Term, usable};
+use super::motion;
 use super::solve::{Normal, Solution, Strength, solve};
 use crate::plant::identified::{Binding, Row};
 use crate::plant::predict::Fit;
@@ -26,9 +27,13 @@ const FOLDS: usize = 5;
 const HALF_LIFE: Span = Span::hours(24 * 7);
 const STRENGTHS: [Strength; 2] = [Strength { lasso: 1e-3, ridge: 1e-3 }, Strength { lasso: 1e-2, ridge: 1e-2 }];
 /// Shares of the load one step before that are tried.
-const DELAYS: [f64; 2] = [0.5, 0.0];
+const DELAYS: [f64; 3] = [1.0, 0.5, 0.0];
 /// A setpoint that moves by this share of its slew makes its row count half.
 const STEADY: f64 = 0.3;
+/// How long a move is felt: loops must turn over, machines that it started must stop.
+const UNREST: Span = Span::minutes(15);
+/// A meter is not believed to go beyond this multiple of the most that it has shown.
+const BEYOND: f64 = 1.5;
 const KEEPS: [f64; 6] = [0.0, 0.2, 0.4, 0.6, 0.8, 0.9];
 
 /// Why no model was made.
@@ -103,13 +108,16 @@ fn normals(x: &Array2<f64>, y: &Array2<f64>, w: &[f64], fold: &[usize]) -> (Vec<
     (folds, all)
 }
 
-/// What one delay of the load gave.
-struct Meters {
+/// What meters are regressed on, for one delay of the load.
+struct Columns {
     sse: f64,
     delay: f64,
     machines: Vec<Machine>,
     terms: Vec<Term>,
-    judged: Vec<Judged>,
+    /// Largest value of each feature of motion.
+    most: Vec<f64>,
+    x: Array2<f64>,
+    free: Vec<bool>,
 }
 
 /// Held-out residuals of one output, and the solution on all rows.
@@ -128,9 +136,11 @@ fn judge(
     fold: &[usize],
     weights: &[f64],
     free: &[bool],
+    strengths: &[Strength],
 ) -> Judged {
     let mut best: Option<Judged> = None;
-    for s in STRENGTHS {
+    let most = BEYOND * y.column(o).iter().copied().fold(0.0, f64::max);
+    for &s in strengths {
         let whole = solve(all, o, free, s, best.as_ref().map(|b| &b.solution));
         let mut residuals = vec![0.0; y.nrows()];
         for (f, part) in folds.iter().enumerate() {
@@ -141,7 +151,7 @@ fn judge(
             let w = solve(&rest, o, free, s, Some(&whole));
             for i in (0..y.nrows()).filter(|&i| fold[i] == f) {
                 let predicted = w.intercept + x.row(i).iter().zip(&w.weights).map(|(a, b)| a * b).sum::<f64>();
-                residuals[i] = y[[i, o]] - predicted.max(0.0);
+                residuals[i] = y[[i, o]] - predicted.max(0.0).min(most);
             }
         }
         let sse: f64 = residuals.iter().zip(weights).map(|(r, w)| w * r * r).sum();
@@ -157,6 +167,33 @@ fn rates(v: &Variables, z: &[Vec<f64>], joined: &[bool]) -> Vec<Vec<f64>> {
     (0..z.len()).map(|i| v.temps().map(|a| if joined[i] { z[i][a] - z[i - 1][a] } else { 0.0 }).collect()).collect()
 }
 
+/// Power of all meters in the hour around each row, in medians: an error of some kW says less where a plant labours, and
+/// where it labours nobody will want to run it. The hour's, so that chance in one row is not judged by itself.
+fn hardness(y: &Array2<f64>, step: Span) -> Vec<f64> {
+    let total: Vec<f64> = y.rows().into_iter().map(|r| r.sum()).collect();
+    let mut sorted = total.clone();
+    sorted.sort_by(f64::total_cmp);
+    let median = sorted[sorted.len() / 2].abs().max(1e-6);
+    let half = ((Span::hours(1).0 / step.0.max(1)) / 2).max(1) as usize;
+    (0..total.len())
+        .map(|i| {
+            let around = &total[i.saturating_sub(half)..(i + half + 1).min(total.len())];
+            around.iter().sum::<f64>() / around.len() as f64 / median
+        })
+        .collect()
+}
+
+/// What moves in each row.
+fn moving(v: &Variables, z: &[Vec<f64>], joined: &[bool]) -> Vec<Vec<f64>> {
+    (0..z.len())
+        .map(|i| {
+            let mut m = Vec::new();
+            motion::fill(v, &z[i], joined[i].then(|| z[i - 1].as_slice()), &mut m);
+            m
+        })
+        .collect()
+}
+
 /// Every shape, alone and while each machine runs, and the machines themselves.
 fn terms(shapes: &[Shape], v: &Variables) -> Vec<Term> {
     let gates = || std::iter::once(None).chain((0..v.machines).map(|m| Some(v.machine(m) as u16)));
@@ -165,11 +202,10 @@ fn terms(shapes: &[Shape], v: &Variables) -> Vec<Term> {
     out
 }
 
-fn columns(terms: &[Term], z: &[Vec<f64>], rates: &[Vec<f64>]) -> Array2<f64> {
-    let free = rates.first().map_or(0, Vec::len);
-    // The heat that a loop's volume gives or takes while its setpoint moves is known, then left out.
+fn columns(terms: &[Term], z: &[Vec<f64>], moving: &[Vec<f64>]) -> Array2<f64> {
+    let free = moving.first().map_or(0, Vec::len);
     Array2::from_shape_fn((z.len(), terms.len() + free), |(i, j)| {
-        terms.get(j).map_or_else(|| rates[i][j - terms.len()], |t| t.value(&z[i]))
+        terms.get(j).map_or_else(|| moving[i][j - terms.len()], |t| t.value(&z[i]))
     })
 }
 
@@ -229,42 +265,55 @@ pub fn fit(rows: &[Row], step: Span, site: &SiteFile, binding: &Binding, name: &
     let mut v = Variables::of(site, binding, rows);
     let y = Array2::from_shape_fn((p.rows.len(), metered.len()), |(i, o)| p.rows[i].meters_kw[metered[o]]);
 
-    let heaps: Vec<(usize, f64)> =
-        (0..metered.len()).filter_map(|o| Some((o, threshold(&y.column(o).to_vec())?))).take(MACHINES_MAX).collect();
+    // The machines that say most of the powers.
+    let mut heaps: Vec<(usize, f64, f64)> =
+        (0..metered.len()).filter_map(|o| threshold(&y.column(o).to_vec()).map(|(kw, said)| (o, kw, said))).collect();
+    heaps.sort_by(|a, b| b.2.total_cmp(&a.2).then(a.0.cmp(&b.0)));
+    heaps.truncate(MACHINES_MAX);
     v.machines = heaps.len();
     let plain = variables(&v, &p, 0.0);
-    let moving = rates(&v, &plain, &p.joined);
     // Steady rows count most: what a moving setpoint stores in a loop's water is no part of the plant at rest.
     let slews: Vec<f64> = v.temps().map(|a| STEADY * site.actuators[a].slew_per_min * (step.as_secs_f64() / 60.0)).collect();
-    let weights: Vec<f64> = (p.weights.iter().zip(&moving))
-        .map(|(w, r)| w / (1.0 + r.iter().zip(&slews).map(|(r, s)| r.abs() / s.max(1e-6)).sum::<f64>().powi(2)))
-        .collect();
+    let hard = hardness(&y, step);
+    let lasting = (-step.as_secs_f64() / UNREST.as_secs_f64()).exp();
+    let mut unrest: f64 = 0.0;
+    let mut weights = Vec::with_capacity(p.rows.len());
+    for ((i, w), (r, h)) in p.weights.iter().enumerate().zip(rates(&v, &plain, &p.joined).iter().zip(&hard)) {
+        let now: f64 = r.iter().zip(&slews).map(|(r, s)| r.abs() / s.max(1e-6)).sum();
+        unrest = if p.joined[i] { now.max(lasting * unrest) } else { now };
+        weights.push(w / (1.0 + unrest * unrest) / (1.0 + h * h));
+    }
 
-    // Meters, with the delay of the load that blocked cross-validation likes best.
-    let mut best: Option<Meters> = None;
+    // The delay of the load that blocked cross-validation of the total likes best; then each meter with it.
+    let total = Array2::from_shape_fn((p.rows.len(), 1), |(i, _)| y.row(i).sum());
+    let mut best: Option<Columns> = None;
     for delay in DELAYS {
         let mut z = variables(&v, &p, delay);
+        let moving = moving(&v, &z, &p.joined);
         let machines: Vec<Machine> =
-            (heaps.iter()).map(|&(o, kw)| Machine::fit(&v, &z, &moving, &y.column(o).to_vec(), &weights, metered[o], kw)).collect();
-        let mut said = z.clone();
+            (heaps.iter()).map(|&(o, kw, _)| Machine::fit(&v, &z, &moving, &y.column(o).to_vec(), &weights, metered[o], kw)).collect();
+        // Fitted on what the lines say of the machines, not on what they did: that is all a prediction has.
         let mut room = Vec::new();
         for i in 0..z.len() {
             for (k, m) in machines.iter().enumerate() {
-                z[i][v.machine(k)] = f64::from(u8::from(y[[i, heaps[k].0]] > m.threshold_kw));
-                said[i][v.machine(k)] = m.share(&v, &said[i], Some(&moving[i]), &mut room);
+                z[i][v.machine(k)] = m.share(&v, &z[i], Some(&moving[i]), &mut room);
             }
         }
         let terms = screen(terms(&dictionary(&v, &z), &v), &z, &y, &weights);
-        let (x, told) = (columns(&terms, &z, &moving), columns(&terms, &said, &moving));
+        let x = columns(&terms, &z, &moving);
         let free: Vec<bool> = (0..x.ncols()).map(|j| j >= terms.len()).collect();
-        let (folds, all) = normals(&x, &y, &weights, &p.fold);
-        let judged: Vec<Judged> = (0..metered.len()).map(|o| judge(&told, &y, o, &folds, &all, &p.fold, &weights, &free)).collect();
-        let sse: f64 = judged.iter().map(|j| j.sse).sum();
+        let (folds, all) = normals(&x, &total, &weights, &p.fold);
+        let sse = judge(&x, &total, 0, &folds, &all, &p.fold, &weights, &free, &STRENGTHS[..1]).sse;
         if best.as_ref().is_none_or(|b| sse < 0.97 * b.sse) {
-            best = Some(Meters { sse, delay, machines, terms, judged });
+            let most = (0..motion::len(&v)).map(|j| moving.iter().fold(0.0, |m: f64, r| m.max(r[j].abs()))).collect();
+            best = Some(Columns { sse, delay, machines, terms, most, x, free });
         }
     }
-    let Some(Meters { delay: load_delay, machines, terms, judged, .. }) = best else { return Err(FitError::TooFew { rows: p.rows.len() }) };
+    let Some(Columns { delay: load_delay, machines, terms, most, x, free, .. }) = best else {
+        return Err(FitError::TooFew { rows: p.rows.len() });
+    };
+    let (folds, all) = normals(&x, &y, &weights, &p.fold);
+    let judged: Vec<Judged> = (0..metered.len()).map(|o| judge(&x, &y, o, &folds, &all, &p.fold, &weights, &free, &STRENGTHS)).collect();
     let n = p.rows.len() as f64;
     let total = weights.iter().sum::<f64>().max(1e-9);
     let meters: Vec<Meter> = (judged.iter().enumerate())
@@ -272,8 +321,10 @@ pub fn fit(rows: &[Row], step: Span, site: &SiteFile, binding: &Binding, name: &
             meter: metered[o],
             intercept: j.solution.intercept,
             terms: (j.solution.weights.iter().zip(&terms)).filter(|(w, _)| **w > 1e-9).map(|(w, t)| Term { weight: *w, ..*t }).collect(),
+            motion: j.solution.weights[terms.len()..].to_vec(),
             sigma_kw: (j.sse / total).sqrt(),
             mean_kw: y.column(o).sum() / n,
+            most_kw: BEYOND * y.column(o).iter().copied().fold(0.0, f64::max),
         })
         .collect();
     let (fit, sigma_kw) = figures(&judged, &y, &metered, binding, &p, &weights);
@@ -296,6 +347,7 @@ pub fn fit(rows: &[Row], step: Span, site: &SiteFile, binding: &Binding, name: &
         from: p.rows[0].at,
         to: p.rows.last().map_or(p.rows[0].at, |r| r.at),
         machines,
+        motion_most: most,
         meters,
         limits,
         it,

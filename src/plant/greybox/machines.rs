@@ -1,19 +1,21 @@
 //! Machines that are on or off: where the line between the two runs, learnt from their meters.
 //!
-//! A chiller that starts changes every power at once, so a sum of smooth shapes cannot follow. A meter whose values fall
-//! into two heaps betrays a machine; logistic regression (Newton's method, ridge) says from setpoints, loads, flows and
+//! A chiller that starts, or a pump that goes to its full speed, changes every power at once, so a sum of smooth shapes
+//! cannot follow. A meter whose values fall into two heaps betrays such a machine; logistic regression (Newton's method, ridge) says from setpoints, loads, flows and
 //! weather how likely it runs; every shape may then count while it runs.
 
 use super::basis::Variables;
+use super::motion;
 use super::solve::small;
 use serde::{Deserialize, Serialize};
 
-/// A meter is of two heaps where hardly a value lies between these shares of its high end, and both heaps are there.
-const OFF_BELOW: f64 = 0.10;
-const ON_ABOVE: f64 = 0.25;
-const BETWEEN_MAX: f64 = 0.05;
+/// A meter is of two heaps where splitting it in two explains this share of its variance, hardly a value lies in the middle
+/// third between their means, both heaps are there, and the lower one is well below the upper one.
+const EXPLAINED_MIN: f64 = 0.7;
+const BETWEEN_MAX: f64 = 0.08;
 const HEAP_MIN: f64 = 0.03;
 const HEAP_ROWS: usize = 8;
+const APART: f64 = 0.6;
 /// Machines that one model tells apart.
 pub const MACHINES_MAX: usize = 2;
 const RIDGE: f64 = 1e-3;
@@ -32,41 +34,68 @@ pub struct Machine {
     pub right: f64,
 }
 
-/// Is a meter of two heaps? Its threshold, kW.
-pub fn threshold(kw: &[f64]) -> Option<f64> {
+/// Is a meter of two heaps? Its threshold, kW, and the variance that the split explains, kW² (Otsu 1979).
+pub fn threshold(kw: &[f64]) -> Option<(f64, f64)> {
     let mut v: Vec<f64> = kw.iter().copied().filter(|v| v.is_finite()).collect();
     v.sort_by(f64::total_cmp);
-    let high = *v.get(v.len().saturating_sub(1) * 49 / 50)?;
-    if high < 1.0 {
+    let n = v.len();
+    if n < 2 * HEAP_ROWS {
         return None;
     }
-    let n = v.len() as f64;
-    let off = v.iter().filter(|k| **k < OFF_BELOW * high).count();
-    let on = v.iter().filter(|k| **k > ON_ABOVE * high).count();
-    let enough = |heap: usize| heap >= HEAP_ROWS && heap as f64 >= HEAP_MIN * n;
-    let between = 1.0 - (off + on) as f64 / n;
-    (enough(off) && enough(on) && between <= BETWEEN_MAX).then_some(0.5 * (OFF_BELOW + ON_ABOVE) * high)
+    let total: f64 = v.iter().sum();
+    let mean = total / n as f64;
+    let variance = v.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n as f64;
+    let mut below = 0.0;
+    let mut best = (0.0, 0.0, 0.0);
+    for (i, x) in v.iter().enumerate().take(n - 1) {
+        below += x;
+        let (k, m) = ((i + 1) as f64, (n - i - 1) as f64);
+        let (lo, hi) = (below / k, (total - below) / m);
+        let between = k * m * (hi - lo).powi(2) / (n as f64).powi(2);
+        if between > best.0 {
+            best = (between, lo, hi);
+        }
+    }
+    let (between, lo, hi) = best;
+    let third = (hi - lo) / 3.0;
+    let off = v.iter().filter(|x| **x <= lo + third).count();
+    let on = v.iter().filter(|x| **x >= hi - third).count();
+    let enough = |heap: usize| heap >= HEAP_ROWS && heap as f64 >= HEAP_MIN * n as f64;
+    let valley = (n - off - on) as f64 <= BETWEEN_MAX * n as f64;
+    let apart = hi > 1.0 && lo <= APART * hi;
+    (between >= EXPLAINED_MIN * variance && enough(off) && enough(on) && valley && apart).then_some((0.5 * (lo + hi), between))
 }
 
-/// What the line is linear in: temperatures, flows, loads, load per flow, weather, and how fast setpoints move.
-fn features(v: &Variables, z: &[f64], rates: Option<&[f64]>, out: &mut Vec<f64>) {
+/// What the line is linear in: temperatures, flows, loads, load per flow, weather, and what moves.
+fn features(v: &Variables, z: &[f64], moving: Option<&[f64]>, out: &mut Vec<f64>) {
     out.clear();
     out.extend_from_slice(&z[..v.dry_bulb()]);
     out.extend(v.flows().map(|f| z[v.load_of(f)] / z[f].max(0.05)));
     out.push(z[v.dry_bulb()]);
     out.push(z[v.wet_bulb()]);
-    match rates {
-        Some(r) => out.extend_from_slice(r),
-        None => out.extend(v.temps().map(|_| 0.0)),
+    // How hard a cooler or an exchanger has it: load per kelvin that it is left with.
+    out.extend(v.temps().map(|a| z[v.load_of(a)] / (z[a] - z[v.wet_bulb()]).max(1.0)));
+    out.extend(v.linked.iter().map(|&(a, o)| z[v.load_of(a)] / (z[a] - z[o]).max(0.5)));
+    match moving {
+        Some(m) => out.extend_from_slice(m),
+        None => out.extend(std::iter::repeat_n(0.0, motion::len(v))),
     }
 }
 
 impl Machine {
-    /// Fits the line. `rates[i]` = change of each temperature setpoint in row `i`.
-    pub fn fit(v: &Variables, z: &[Vec<f64>], rates: &[Vec<f64>], kw: &[f64], weights: &[f64], meter: usize, threshold_kw: f64) -> Machine {
+    /// Fits the line. `moving[i]` = what moves in row `i` ([`motion`]).
+    pub fn fit(
+        v: &Variables,
+        z: &[Vec<f64>],
+        moving: &[Vec<f64>],
+        kw: &[f64],
+        weights: &[f64],
+        meter: usize,
+        threshold_kw: f64,
+    ) -> Machine {
         let mut x: Vec<Vec<f64>> = Vec::with_capacity(z.len());
         let mut f = Vec::new();
-        for (z, r) in z.iter().zip(rates) {
+        for (z, r) in z.iter().zip(moving) {
             features(v, z, Some(r), &mut f);
             x.push(f.clone());
         }
@@ -109,8 +138,8 @@ impl Machine {
     }
 
     /// How likely the machine runs, 0–1.
-    pub fn share(&self, v: &Variables, z: &[f64], rates: Option<&[f64]>, room: &mut Vec<f64>) -> f64 {
-        features(v, z, rates, room);
+    pub fn share(&self, v: &Variables, z: &[f64], moving: Option<&[f64]>, room: &mut Vec<f64>) -> f64 {
+        features(v, z, moving, room);
         let sum: f64 = (room.iter().zip(&self.mean).zip(&self.deviation).zip(&self.weights))
             .map(|(((x, m), d), w)| if *d > 1e-6 { (x - m) / d * w } else { 0.0 })
             .sum();
@@ -120,7 +149,7 @@ impl Machine {
 
     /// Do the vectors fit a plant's variables?
     pub fn fits(&self, v: &Variables) -> bool {
-        let p = v.dry_bulb() + v.flows().count() + 2 + v.temps().count();
+        let p = v.dry_bulb() + v.flows().count() + 2 + v.temps().count() + v.linked.len() + motion::len(v);
         self.mean.len() == p && self.deviation.len() == p && self.weights.len() == p + 1
     }
 }
@@ -136,7 +165,10 @@ mod tests {
     #[test]
     fn two_heaps_are_a_machine_and_a_fan_is_not() {
         let chiller: Vec<f64> = (0..60).map(|i| if i % 3 == 0 { 36.0 + 0.1 * f64::from(i) } else { 0.2 }).collect();
-        assert!(threshold(&chiller).is_some_and(|t| (4.0..12.0).contains(&t)));
+        assert!(threshold(&chiller).is_some_and(|(t, _)| (10.0..30.0).contains(&t)));
+        // A pump that runs at a quarter or in full.
+        let pump: Vec<f64> = (0..60).map(|i| if i % 3 == 0 { 20.0 + 0.1 * f64::from(i) } else { 5.0 + 0.02 * f64::from(i) }).collect();
+        assert!(threshold(&pump).is_some_and(|(t, _)| (8.0..18.0).contains(&t)));
         let fan: Vec<f64> = (0..60).map(f64::from).collect();
         assert_eq!(threshold(&fan), None);
         assert_eq!(threshold(&[0.0; 40]), None);

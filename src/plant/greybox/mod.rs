@@ -15,6 +15,7 @@ mod fitting;
 mod leak;
 mod machines;
 mod model;
+mod motion;
 mod report;
 mod solve;
 

@@ -6,6 +6,7 @@
 use super::basis::{Shape, Variables, weather_of};
 use super::leak::Leak;
 use super::machines::Machine;
+use super::motion;
 use crate::plant::identified::{Binding, Row};
 use crate::plant::predict::{Fit, Outcome, PlantState, Predict, StepInput};
 use crate::site::MeterBoundary;
@@ -22,9 +23,13 @@ pub struct Meter {
     pub meter: usize,
     pub intercept: f64,
     pub terms: Vec<Term>,
+    /// kW per unit of each feature of motion.
+    pub motion: Vec<f64>,
     /// Held-out standard deviation, kW, and mean of the data, kW.
     pub sigma_kw: f64,
     pub mean_kw: f64,
+    /// What it is held below, kW: somewhat more than the most that it has shown.
+    pub most_kw: f64,
 }
 
 /// A shape with its weight; with a gate it counts for the share of time that a machine runs. Without a shape the gate
@@ -102,6 +107,8 @@ pub struct GreyBox {
     pub from: Timestamp,
     pub to: Timestamp,
     pub machines: Vec<Machine>,
+    /// Largest value of each feature of motion in the data: what a move costs is not known beyond.
+    pub motion_most: Vec<f64>,
     pub meters: Vec<Meter>,
     pub limits: Vec<Limited>,
     pub it: It,
@@ -126,6 +133,8 @@ pub struct Bias {
     pub up: f64,
     pub down: f64,
     pub alarm: bool,
+    /// The row before.
+    pub before: Option<Row>,
 }
 
 /// Slack and thresholds of the CUSUM, in sigma per hour (a new fit is asked for; the plant is no longer the one that was
@@ -152,17 +161,22 @@ impl GreyBox {
         self.temperature(z)
     }
 
-    /// Sets the machines' shares of time.
-    fn run_machines(&self, z: &mut [f64], room: &mut Vec<f64>) {
+    /// Fills what moves since the step before, as far as the data tell of such moves, and sets the machines' shares of time.
+    fn run_machines(&self, z: &mut [f64], before: Option<&[f64]>, moving: &mut Vec<f64>, room: &mut Vec<f64>) {
+        motion::fill(&self.variables, z, before, moving);
+        for (m, most) in moving.iter_mut().zip(&self.motion_most) {
+            *m = m.clamp(-most, *most);
+        }
         for (k, m) in self.machines.iter().enumerate() {
-            z[self.variables.machine(k)] = m.share(&self.variables, z, None, room);
+            z[self.variables.machine(k)] = m.share(&self.variables, z, Some(moving), room);
         }
     }
 
-    fn powers(&self, z: &[f64]) -> (f64, f64) {
+    fn powers(&self, z: &[f64], moving: &[f64]) -> (f64, f64) {
         let (mut cooling, mut loss) = (0.0, 0.0);
         for m in &self.meters {
-            let kw = (m.intercept + m.terms.iter().map(|t| t.weight * t.value(z)).sum::<f64>()).max(0.0);
+            let at_rest = m.intercept + m.terms.iter().map(|t| t.weight * t.value(z)).sum::<f64>();
+            let kw = (at_rest + m.motion.iter().zip(moving).map(|(w, x)| w * x).sum::<f64>()).max(0.0).min(m.most_kw);
             match self.binding.boundaries.get(m.meter) {
                 Some(MeterBoundary::Loss) => loss += kw,
                 _ => cooling += kw,
@@ -175,16 +189,37 @@ impl GreyBox {
         self.limits.get(i).map_or(f64::NAN, |l| l.intercept + l.terms.iter().map(|(w, p)| w * p.value(z)).sum::<f64>())
     }
 
+    /// The variables of a row whose predecessor is known (its setpoints and loads), loads mixed by the delay; predicted power
+    /// of cooling and losses, kW. `None` where a number is missing.
+    fn predict_row(&self, row: &Row, before: Option<&Row>, z: &mut Vec<f64>) -> Option<(f64, f64)> {
+        let before = before.filter(|b| (row.at - b.at).0 > 0 && (row.at - b.at).0 * 2 <= self.step.0 * 3);
+        let mut was = Vec::new();
+        let mixed = |r: &Row, b: Option<&Row>, z: &mut Vec<f64>| {
+            let d = if b.is_some() { self.load_delay } else { 0.0 };
+            let loads: Vec<f64> =
+                (r.loads_kw.iter().enumerate()).map(|(i, l)| (1.0 - d) * l + b.map_or(0.0, |b| d * b.loads_kw[i])).collect();
+            self.variables.fill(&r.in_force, &loads, 1.0, weather_of(r), z);
+        };
+        mixed(row, before, z);
+        if let Some(b) = before {
+            mixed(b, None, &mut was);
+        }
+        if z.iter().any(|v| !v.is_finite()) {
+            return None;
+        }
+        let mut moving = Vec::new();
+        self.run_machines(z, before.map(|_| was.as_slice()), &mut moving, &mut Vec::new());
+        Some(self.powers(z, &moving))
+    }
+
     /// Follows the plant: takes in the newest step as measured.
     pub fn observe(&mut self, row: &Row) {
         let mut z = Vec::new();
-        self.variables.of_row(row, &mut z);
-        if z.iter().any(|v| !v.is_finite()) {
-            return;
-        }
-        self.run_machines(&mut z, &mut Vec::new());
+        let before = self.bias.before.take();
+        let predicted = self.predict_row(row, before.as_ref(), &mut z);
+        self.bias.before = Some(row.clone());
+        let Some((predicted, _)) = predicted else { return };
         let share = 1.0 - (-self.step.as_secs_f64() / FOLLOW.as_secs_f64()).exp();
-        let (predicted, _) = self.powers(&z);
         let own = self.meters.iter().filter(|m| self.binding.boundaries.get(m.meter) == Some(&MeterBoundary::Cooling));
         let measured: f64 = own.map(|m| row.meters_kw.get(m.meter).copied().unwrap_or(f64::NAN)).sum();
         let residual = measured - predicted;
@@ -211,11 +246,8 @@ impl GreyBox {
     }
 
     /// Measured less predicted power of all meters outside IT in one row, kW, without any bias.
-    pub fn residual_kw(&self, row: &Row) -> Option<f64> {
-        let mut z = Vec::new();
-        self.variables.of_row(row, &mut z);
-        self.run_machines(&mut z, &mut Vec::new());
-        let (cooling, loss) = self.powers(&z);
+    pub fn residual_kw(&self, row: &Row, before: Option<&Row>) -> Option<f64> {
+        let (cooling, loss) = self.predict_row(row, before, &mut Vec::new())?;
         let measured: f64 = self.meters.iter().map(|m| row.meters_kw.get(m.meter).copied().unwrap_or(f64::NAN)).sum();
         Some(measured - cooling - loss).filter(|r| r.is_finite())
     }
@@ -239,8 +271,15 @@ impl Predict for GreyBox {
     fn rollout(&self, state: &PlantState, steps: &[StepInput], out: &mut Vec<Outcome>) {
         out.clear();
         let (mut z, mut room) = (Vec::with_capacity(self.variables.len()), Vec::new());
+        let (mut before, mut moving): (Vec<f64>, Vec<f64>) = (Vec::new(), Vec::new());
         let mut limited = state.limited.clone();
         limited.resize(self.limits.len(), f64::NAN);
+        let mut last: &[f64] = &state.in_force;
+        // Loads of the step before: the newest that was observed, then the forecast's.
+        let mut loads_before: Option<&[f64]> =
+            self.bias.before.as_ref().map(|b| b.loads_kw.as_slice()).filter(|l| l.iter().all(|v| v.is_finite()));
+        let mut felt_before: Vec<f64> = loads_before.map(<[f64]>::to_vec).unwrap_or_default();
+        let mut felt: Vec<f64> = Vec::new();
         for step in steps {
             let weather = [step.weather.dry_bulb_c, step.weather.wet_bulb_c, step.room_dew_point_c];
             let now = self.kelvin(&state.in_force, &step.loads_kw, weather, &mut z);
@@ -256,11 +295,39 @@ impl Predict for GreyBox {
                     *v = 0.5 * (lo + hi);
                 }
             }
-            self.run_machines(&mut z, &mut room);
+            // The load that the plant feels is partly that of the step before.
+            felt.clear();
+            felt.extend(step.loads_kw.iter().enumerate().map(|(i, now)| {
+                let was = loads_before.and_then(|l| l.get(i)).copied().unwrap_or(*now);
+                (1.0 - self.load_delay) * now + self.load_delay * was
+            }));
+            before.clone_from(&z);
+            for (l, (i, mean)) in self.variables.loads.iter().enumerate() {
+                let k = self.variables.load(l);
+                if let Some(v) = felt.get(*i).filter(|v| v.is_finite()) {
+                    z[k] = v * gain / mean;
+                }
+                before[k] = felt_before.get(*i).map_or(z[k], |v| v * gain / mean);
+            }
+            // What the setpoints move by since the step before.
+            for (a, s) in self.variables.scale.iter().enumerate() {
+                let was = last.get(a).copied().unwrap_or(f64::NAN) / s;
+                before[a] = if was.is_finite() { was } else { z[a] };
+            }
+            last = &step.setpoints;
+            loads_before = Some(&step.loads_kw);
+            felt_before.clone_from(&felt);
+            self.run_machines(&mut z, Some(&before), &mut moving, &mut room);
             let base: f64 = (self.it.per_load.iter().zip(&self.variables.loads))
                 .map(|(k, (i, mean))| k * step.loads_kw.get(*i).copied().filter(|v| v.is_finite()).unwrap_or(*mean))
                 .sum();
-            let (cooling, loss_kw) = self.powers(&z);
+            let (mut cooling, mut loss_kw) = self.powers(&z, &moving);
+            if moving.iter().any(|m| *m != 0.0) {
+                // What a move costs counts; what it gives for a step only (heat that a loop's water takes up) does not.
+                self.run_machines(&mut z, None, &mut moving, &mut room);
+                let rest = self.powers(&z, &moving);
+                (cooling, loss_kw) = (cooling.max(rest.0), loss_kw.max(rest.1));
+            }
             let grow = 1.0 + 2.0 * self.outside(&z);
             let share = step.span.as_secs_f64() / self.step.as_secs_f64().max(1.0);
             let mut o = Outcome {

@@ -57,6 +57,9 @@ impl Normal {
     }
 }
 
+/// Ridge of columns of any sign, as a share of the number of rows.
+const FREE_RIDGE: f64 = 3e-3;
+
 /// Weights (raw units) and intercept of one output.
 #[derive(Clone, Debug, Default)]
 pub struct Solution {
@@ -112,7 +115,7 @@ pub fn solve(n: &Normal, o: usize, free: &[bool], s: Strength, warm: Option<&Sol
             if !full && w[j] == 0.0 && !free[j] {
                 continue;
             }
-            let (step_lasso, ridge) = if free[j] { (0.0, 1e-6) } else { (lasso, s.ridge) };
+            let (step_lasso, ridge) = if free[j] { (0.0, FREE_RIDGE) } else { (lasso, s.ridge) };
             let pull = a[[j, j]] * w[j] - g[j] - step_lasso;
             let mut next = pull / (a[[j, j]] + ridge);
             if !free[j] {

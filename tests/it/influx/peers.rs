@@ -99,9 +99,9 @@ fn influxdb_1_reads_hostile_names_as_they_are() {
     let mut lines = String::new();
     let known = hostile_points();
     for (i, p) in known.iter().enumerate() {
-        assert!(line::push(&mut lines, &line::head(SITE, p), T0 + Span(i as i64), i as f64 + 0.5, Quality::LATE));
+        assert!(line::push(&mut lines, &line::head(SITE, p), (T0 + Span(i as i64)).into(), i as f64 + 0.5, Quality::LATE));
     }
-    assert!(line::push(&mut lines, &line::head(SITE, &known[0]), T0 + Span::minutes(1), f64::NAN, Quality::NO_VALUE));
+    assert!(line::push(&mut lines, &line::head(SITE, &known[0]), (T0 + Span::minutes(1)).into(), f64::NAN, Quality::NO_VALUE));
     assert_eq!(lines.lines().count(), known.len() + 1, "one reading, one line");
     let (status, body) = write(&lines);
     assert_eq!(status, 204, "{body}");
@@ -299,7 +299,7 @@ fn a_batch_is_small_on_the_wire() {
     let heads: Vec<String> = catalogue.iter().map(|p| line::head(SITE, p)).collect();
     let mut lines = String::new();
     for r in readings(0, 5000, 100) {
-        line::push(&mut lines, &heads[r.point.0 as usize], r.at, r.value, r.quality);
+        line::push(&mut lines, &heads[r.point.0 as usize], r.stamp(), r.value, r.quality);
     }
     Writer::new(target(&double.url)).expect("a writer").write(&lines, T0).expect("written");
     let kept = double.kept();
