@@ -8,7 +8,7 @@
 //! 3  control                            view -> mode -> plan -> check -> explain; no I/O, no clock, no polars
 //! 2  plant  forecast  ingest  store     twin and identified model | load models | MQTT bytes -> readings | time series
 //!    influx                             line protocol, Flux, the mirror's queue
-//! 1  site  reading  signal              catalogue and site file | Reading, Quality | weather, load, jobs
+//! 1  site  reading  signal  cell        catalogue and site file | Reading, Quality | weather, load, jobs | Parquet cells
 //! 0  units  time  event  id             quantities | Timestamp, Span | one named event = one counter | identities
 //! ```
 //!
@@ -21,6 +21,7 @@ pub mod id;
 pub mod time;
 pub mod units;
 
+pub mod cell;
 pub mod reading;
 pub mod signal;
 pub mod site;

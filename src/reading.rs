@@ -4,7 +4,7 @@
 //! means good. A mark never deletes a value: the value is kept as evidence.
 
 pub use crate::id::PointId;
-use crate::time::Timestamp;
+use crate::time::{Stamp, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Marks on a reading. Empty = good.
@@ -42,11 +42,14 @@ impl Quality {
     pub const CONTRADICTED: Quality = Quality(1 << 12);
     /// One of the points of a loop whose heat (flow × ΔT) and load disagree; which of them is wrong is not known.
     pub const UNBALANCED: Quality = Quality(1 << 13);
-    /// A meter that rolled over or was set back: true, but the difference to the value before is no consumption.
+    /// A meter that was set back or exchanged: true, but the difference to the value before is no consumption.
     pub const METER_RESTART: Quality = Quality(1 << 14);
+    /// A meter whose digits were full and that began at zero again: true, but the difference to the value before is no
+    /// consumption.
+    pub const METER_ROLLOVER: Quality = Quality(1 << 15);
 
     /// Every mark with its text, in the order that texts are joined in.
-    pub const NAMES: [(Quality, &'static str); 15] = [
+    pub const NAMES: [(Quality, &'static str); 16] = [
         (Quality::DISTRUSTED, "distrusted"),
         (Quality::OUT_OF_RANGE, "out of range"),
         (Quality::TOO_FAST, "too fast"),
@@ -62,6 +65,7 @@ impl Quality {
         (Quality::CONTRADICTED, "contradicted"),
         (Quality::UNBALANCED, "energy balance"),
         (Quality::METER_RESTART, "meter restart"),
+        (Quality::METER_ROLLOVER, "meter rollover"),
     ];
 
     pub fn is_good(self) -> bool {
@@ -74,9 +78,10 @@ impl Quality {
         self.0 & mark.0 != 0
     }
     /// May a controller act on it? Values that are late, skewed, of an unbalanced loop (nobody knows which point is wrong) or
-    /// of a restarted meter still may; the others may not.
+    /// of a meter that began anew still may; the others may not.
     pub fn usable(self) -> bool {
-        const STILL: u16 = Quality::LATE.0 | Quality::SKEWED.0 | Quality::UNBALANCED.0 | Quality::METER_RESTART.0;
+        const STILL: u16 =
+            Quality::LATE.0 | Quality::SKEWED.0 | Quality::UNBALANCED.0 | Quality::METER_RESTART.0 | Quality::METER_ROLLOVER.0;
         self.0 & !STILL == 0
     }
     /// The marks of the set, one by one.
@@ -99,8 +104,18 @@ pub struct Reading {
     pub point: PointId,
     /// Source timestamp, ms since the epoch.
     pub at: Timestamp,
+    /// Nanoseconds of the source timestamp within its millisecond.
+    pub ns: u32,
     pub value: f64,
     pub quality: Quality,
+}
+
+impl Reading {
+    /// What names the reading among those of its point.
+    #[inline]
+    pub fn stamp(&self) -> Stamp {
+        Stamp { at: self.at, ns: self.ns }
+    }
 }
 
 /// The newest reading of a point, with the arrival time on the site's clock.

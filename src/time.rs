@@ -1,6 +1,7 @@
 //! Instants and spans of a site's clock, in milliseconds.
 //!
-//! Words: a *timestamp* is what the data say (epoch ms, UTC); a *span* is a difference of two.
+//! Words: a *timestamp* is what the data say (epoch ms, UTC); a *span* is a difference of two; a *stamp* is a timestamp as
+//! precise as its publisher writes it: what tells two readings of a point apart that lie within one millisecond.
 //! Invariant: nothing here reads a clock. `now` is always a parameter below `app`.
 
 use serde::{Deserialize, Serialize};
@@ -12,10 +13,66 @@ use std::ops::{Add, AddAssign, Sub};
 #[serde(transparent)]
 pub struct Timestamp(pub i64);
 
+/// An instant as its publisher writes it: a millisecond, and the nanoseconds within it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Stamp {
+    pub at: Timestamp,
+    /// 0 ≤ ns < 1,000,000; 0 where the publisher counts milliseconds or more.
+    pub ns: u32,
+}
+
 /// A length of time in milliseconds; may be negative.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Span(pub i64);
+
+/// Nanoseconds of a millisecond.
+const NS: i64 = 1_000_000;
+
+impl Stamp {
+    pub const MIN: Stamp = Stamp { at: Timestamp::MIN, ns: 0 };
+    pub const MAX: Stamp = Stamp { at: Timestamp(i64::MAX), ns: 999_999 };
+
+    /// From nanoseconds since the epoch.
+    #[inline]
+    pub const fn from_ns(ns: i64) -> Stamp {
+        Stamp { at: Timestamp(ns.div_euclid(NS)), ns: ns.rem_euclid(NS) as u32 }
+    }
+
+    /// From microseconds since the epoch.
+    #[inline]
+    pub const fn from_us(us: i64) -> Stamp {
+        Stamp { at: Timestamp(us.div_euclid(1000)), ns: us.rem_euclid(1000) as u32 * 1000 }
+    }
+
+    /// Nanoseconds since the epoch; `None` beyond the years 1677–2262.
+    pub fn epoch_ns(self) -> Option<i64> {
+        self.at.0.checked_mul(NS)?.checked_add(i64::from(self.ns))
+    }
+
+    /// Reads an RFC 3339 instant.
+    pub fn parse(text: &str) -> Option<Stamp> {
+        let t: jiff::Timestamp = text.parse().ok()?;
+        let ms = t.as_nanosecond().div_euclid(i128::from(NS));
+        Some(Stamp { at: Timestamp(i64::try_from(ms).ok()?), ns: t.as_nanosecond().rem_euclid(i128::from(NS)) as u32 })
+    }
+}
+
+impl From<Timestamp> for Stamp {
+    #[inline]
+    fn from(at: Timestamp) -> Stamp {
+        Stamp { at, ns: 0 }
+    }
+}
+
+impl fmt::Display for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.epoch_ns().and_then(|ns| jiff::Timestamp::from_nanosecond(i128::from(ns)).ok()) {
+            Some(t) => write!(f, "{t}"),
+            None => write!(f, "{}", self.at),
+        }
+    }
+}
 
 impl Timestamp {
     pub const MIN: Timestamp = Timestamp(i64::MIN);
@@ -43,6 +100,12 @@ impl Timestamp {
     /// Start of this instant's UTC day.
     pub fn day_start(self) -> Timestamp {
         Timestamp(self.0.div_euclid(86_400_000) * 86_400_000)
+    }
+
+    /// Start of this instant's UTC month.
+    pub fn month_start(self) -> Timestamp {
+        let first = self.civil().map(|c| c.date().first_of_month());
+        first.and_then(|d| d.to_zoned(jiff::tz::TimeZone::UTC).ok()).map_or(Timestamp::MIN, |z| Timestamp(z.timestamp().as_millisecond()))
     }
 
     /// Hours since midnight UTC, 0 ≤ h < 24.
@@ -152,6 +215,18 @@ mod tests {
         }
         assert_eq!(Span::parse("soon"), None);
         assert_eq!(Span::parse("10"), None);
+    }
+
+    #[test]
+    fn stamps_are_as_precise_as_they_are_written() {
+        let text = "2026-07-14T03:33:20.123456789Z";
+        let stamp = Stamp { at: Timestamp(1_784_000_000_123), ns: 456_789 };
+        assert_eq!(Stamp::parse(text), Some(stamp));
+        assert_eq!((stamp.to_string().as_str(), stamp.epoch_ns()), (text, Some(1_784_000_000_123_456_789)));
+        assert_eq!(Stamp::from_ns(1_784_000_000_123_456_789), stamp);
+        assert_eq!(Stamp::from_us(-1), Stamp { at: Timestamp(-1), ns: 999_000 });
+        assert_eq!(Stamp::from(Timestamp(i64::MAX)).epoch_ns(), None);
+        assert!(Stamp::from(stamp.at) < stamp && stamp < Stamp::from(stamp.at + Span(1)));
     }
 
     #[test]

@@ -24,6 +24,7 @@ function svg(tag, attributes, text) {
   if (text != null) node.textContent = text;
   return node;
 }
+const capital = (s) => s.charAt(0).toUpperCase() + s.slice(1);
 const known = (v) => typeof v === "number" && Number.isFinite(v);
 function num(v, digits) {
   if (!known(v)) return "–";
@@ -59,7 +60,7 @@ function chart({ title, unit, lines, band, now, wide, zero, height = 150 }) {
   lines = lines.filter((l) => l.v && l.v.some(known));
   const figure = el("figure", { class: wide ? "wide" : "" });
   const key = el("span", { class: "key" });
-  const caption = el("figcaption", {}, el("span", {}, `${title}, ${unit}`), key);
+  const caption = el("figcaption", {}, el("span", {}, unit ? `${title}, ${unit}` : title), key);
   figure.append(caption);
   if (!lines.length) { figure.append(el("p", { class: "quiet" }, "No values yet.")); return figure; }
   for (const l of lines) {
@@ -199,7 +200,8 @@ function siteCharts(s) {
 function siteAlarms(s) {
   const worst = { critical: 0, warning: 1, notice: 2 };
   return s.alarms.length ? el("ul", { class: "alarms", "aria-label": "Alarms" }, [...s.alarms].sort((a, b) => worst[a.severity] - worst[b.severity]).map((a) =>
-    el("li", { class: a.severity }, el("strong", {}, `${a.severity[0].toUpperCase()}${a.severity.slice(1)}: ${a.text}`), ` Since ${clock(a.since)}. ${a.action}`))) : null;
+    el("li", { class: a.severity }, el("strong", {}, `${capital(a.severity)}: ${a.text}.`), `${known(a.since) ? ` Since ${clock(a.since)}. ` : " "}${capital(a.action).replace(/\.$/, "")}. ${a.acknowledged_by ? `Seen by ${a.acknowledged_by}.` : ""} `,
+      a.acknowledged_by ? null : el("button", { type: "button", class: "link", "data-key": s.id + a.id, onclick: () => ask("Acknowledge", `${s.name}: ${a.text}.`, `/sites/${s.id}/alarms/${encodeURIComponent(a.id)}/acknowledge`, {}) }, "Acknowledge")))) : null;
 }
 
 // ---- drawing -----------------------------------------------------------------------------------------------------
@@ -239,6 +241,7 @@ function drawOverall() {
     document.title = `${word} – Tramuntana`;
   };
   if (wasGone) return set("bad", "✕", "Service gone", "What is shown below is old.");
+  if ($("login").open) return set("unknown", "○", "Signed out", "Sign in to see the plant.");
   if (!sites.length) return set("unknown", "○", "No sites", "The configuration names none.");
   const alarms = sites.flatMap((s) => s.alarms.map((a) => ({ ...a, site: s.name })));
   const bad = sites.filter((s) => s.link.state === "down" || s.mode === "fail-safe"), critical = alarms.filter((a) => a.severity === "critical");
@@ -288,6 +291,42 @@ $("act").querySelector("form").addEventListener("submit", async (e) => {
   } catch (why) { $("act-error").textContent = "Not done: " + why.message; }
   $("act-yes").disabled = false;
 });
+
+// ---- who is there -----------------------------------------------------------------------------------------------
+async function session() {
+  let me;
+  try { me = await get("/session"); } catch (why) { return why.status === 401 ? signIn() : undefined; }
+  $("me").hidden = $("sign-out").hidden = !me.name;
+  $("me").textContent = me.name ? `${me.name} (${me.role})` : "";
+  if (me.name) localStorage.setItem("who", me.name);
+}
+function signIn() {
+  if (!$("login").open) $("login").showModal();
+}
+async function present(token) {
+  const answer = await fetch(api("/session"), { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ token }), signal: AbortSignal.timeout(15000) });
+  if (!answer.ok) { const body = await answer.json(); throw new Error(`${body.detail}; ${body.mend}`); }
+}
+$("login").addEventListener("cancel", (e) => e.preventDefault());
+$("login").querySelector("form").addEventListener("submit", async (e) => {
+  e.preventDefault();
+  try { await present($("login-token").value.trim()); location.reload(); } catch (why) { $("login-error").textContent = "Not let in: " + why.message; }
+  $("login-token").value = "";
+});
+$("sign-out").addEventListener("click", async () => { await present(""); location.reload(); });
+
+// ---- what was done ------------------------------------------------------------------------------------------------
+function orderText(act) {
+  if (act.approve) return `approved ${act.approve}`;
+  const { order = "", ...rest } = typeof act === "object" ? act : { order: act };
+  return [String(order).replaceAll("_", " "), ...Object.entries(rest).map(([k, v]) => `${k} ${typeof v === "object" ? JSON.stringify(v) : v}`)].join(" ").trim();
+}
+function drawActs(list) {
+  const rows = list.map((e) => el("tr", {}, el("td", {}, stamp(e.at)), el("td", {}, e.site), el("td", {}, e.who), el("td", {}, orderText(e.act)), el("td", {}, e.why)));
+  $("acts").replaceChildren(rows.length
+    ? el("table", {}, el("thead", {}, el("tr", {}, ...["When", "Site", "Who", "What", "Why"].map((h) => el("th", { scope: "col" }, h)))), el("tbody", {}, rows))
+    : el("p", { class: "quiet" }, "Nothing yet."));
+}
 
 // ---- any point ---------------------------------------------------------------------------------------------------
 async function search() {
@@ -350,13 +389,14 @@ async function refresh(now) {
     if (r.status === "fulfilled") recommendations[s.id] = r.value;
     hints[s.id] = h.status === "fulfilled" ? h.value : { error: h.reason.message };
   }));
+  try { drawActs(await get("/audit?limit=20")); } catch { /* shown again with the next change */ }
   try { drawDemo(await get("/demo")); } catch { /* none yet */ }
   fetching = false;
   draw(); drawHints();
   if (queued) { queued = false; refresh(true); }
 }
 async function poll() {
-  try { heard(await get("/sites")); } catch { gone(); }
+  try { heard(await get("/sites")); } catch (why) { if (why.status === 401) signIn(); else gone(); }
 }
 function gone() {
   if (Date.now() - lastHeard < 8000) return;
@@ -374,6 +414,7 @@ function listen() {
     if (Date.now() - lastHeard > 8000) poll();
   });
 }
+session();
 poll().then(() => refresh(true));
 listen();
 // The stream answers at least every 15 s; beyond that, ask.

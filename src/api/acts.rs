@@ -3,12 +3,13 @@
 //! Only `application/json` is taken, so that a foreign web page cannot post without the browser asking first (we never
 //! answer such a question).
 
+use super::access::Caller;
 use super::model::*;
 use super::routes::{find_site, no_recommendation};
 use super::{Fault, Problem, Shared, blocking};
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use axum::http::StatusCode;
 
 const WHO_MAX: usize = 100;
@@ -17,9 +18,10 @@ const WHY_MAX: usize = 1000;
 const MODES: [&str; 4] = ["shadow", "advise", "auto", "leave"];
 
 type Body<T> = Result<Json<T>, JsonRejection>;
+type Who = Option<Extension<Caller>>;
 
 /// The body, or a problem that says what is wrong with it.
-fn body<T>(body: Body<T>) -> Result<T, Problem> {
+pub(super) fn body<T>(body: Body<T>) -> Result<T, Problem> {
     body.map(|Json(value)| value).map_err(|e| {
         let mend = "send the JSON object that /api/v1/openapi.json describes, with content-type: application/json";
         let status = if e.status() == StatusCode::UNPROCESSABLE_ENTITY { StatusCode::BAD_REQUEST } else { e.status() };
@@ -27,7 +29,9 @@ fn body<T>(body: Body<T>) -> Result<T, Problem> {
     })
 }
 
-fn check_act(who: &str, why: &str) -> Result<(), Fault> {
+/// Who the act is filed under.
+fn signed(caller: Who, who: &str, why: &str) -> Result<String, Fault> {
+    let who = &caller.map_or_else(|| who.to_owned(), |Extension(c)| c.signs(who));
     if who.trim().is_empty() {
         return Err(Fault::invalid("who", "is empty", "give your name: the act is kept with it"));
     }
@@ -35,7 +39,7 @@ fn check_act(who: &str, why: &str) -> Result<(), Fault> {
         let (field, max) = if who.len() > WHO_MAX { ("who", WHO_MAX) } else { ("why", WHY_MAX) };
         return Err(Fault::invalid(field, format!("is longer than {max} bytes"), "shorten it"));
     }
-    Ok(())
+    Ok(who.clone())
 }
 
 /// Approves the recommendation that waits.
@@ -43,23 +47,33 @@ fn check_act(who: &str, why: &str) -> Result<(), Fault> {
     responses((status = 200, body = Done), (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
         (status = 409, body = Problem, content_type = "application/problem+json", description = "lapsed, superseded or not in `advise`")))]
-pub(super) async fn approve(State(backend): State<Shared>, Path(id): Path<String>, act: Body<Act>) -> Result<Json<Done>, Problem> {
-    let act = body(act)?;
-    check_act(&act.who, &act.why)?;
+pub(super) async fn approve(
+    State(backend): State<Shared>,
+    Path(id): Path<String>,
+    caller: Who,
+    act: Body<Act>,
+) -> Result<Json<Done>, Problem> {
+    let mut act = body(act)?;
+    act.who = signed(caller, &act.who, &act.why)?;
     blocking(|| backend.recommendation(&id)).ok_or_else(|| no_recommendation(&id))?;
     Ok(Json(blocking(|| backend.approve(&id, &act))?))
 }
 
-/// Changes a site's mode.
+/// Changes a site's mode, or what one loop of it may do.
 #[utoipa::path(post, path = "/api/v1/sites/{id}/mode", params(("id" = String, Path)), request_body = ModeAct,
     responses((status = 200, body = Done), (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
         (status = 409, body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn mode(State(backend): State<Shared>, Path(id): Path<String>, act: Body<ModeAct>) -> Result<Json<Done>, Problem> {
-    let act = body(act)?;
+pub(super) async fn mode(
+    State(backend): State<Shared>,
+    Path(id): Path<String>,
+    caller: Who,
+    act: Body<ModeAct>,
+) -> Result<Json<Done>, Problem> {
+    let mut act = body(act)?;
     let site = find_site(&backend, &id)?;
-    check_act(&act.who, &act.why)?;
-    if !MODES.contains(&act.mode.as_str()) {
+    act.who = signed(caller, &act.who, &act.why)?;
+    if !MODES.contains(&act.mode.as_str()) && !(act.mode == "site" && act.loop_id.is_some()) {
         let shown: String = act.mode.chars().take(40).collect();
         let detail = format!("{shown:?} is no mode that an operator can choose");
         return Err(Fault::invalid("mode", detail, format!("one of: {}", MODES.join(", "))).into());
@@ -67,15 +81,20 @@ pub(super) async fn mode(State(backend): State<Shared>, Path(id): Path<String>, 
     Ok(Json(blocking(|| backend.set_mode(&site.id, &act))?))
 }
 
-/// Keeps a site's setpoints as they are until released.
+/// Keeps a site's setpoints, or one loop's, as they are until released.
 #[utoipa::path(post, path = "/api/v1/sites/{id}/hold", params(("id" = String, Path)), request_body = HoldAct,
     responses((status = 200, body = Done), (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
         (status = 409, body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn hold(State(backend): State<Shared>, Path(id): Path<String>, act: Body<HoldAct>) -> Result<Json<Done>, Problem> {
-    let act = body(act)?;
+pub(super) async fn hold(
+    State(backend): State<Shared>,
+    Path(id): Path<String>,
+    caller: Who,
+    act: Body<HoldAct>,
+) -> Result<Json<Done>, Problem> {
+    let mut act = body(act)?;
     let site = find_site(&backend, &id)?;
-    check_act(&act.who, &act.why)?;
+    act.who = signed(caller, &act.who, &act.why)?;
     Ok(Json(blocking(|| backend.hold(&site.id, &act))?))
 }
 
@@ -84,9 +103,31 @@ pub(super) async fn hold(State(backend): State<Shared>, Path(id): Path<String>, 
     responses((status = 200, body = Done), (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 404, body = Problem, content_type = "application/problem+json"),
         (status = 409, body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn pin(State(backend): State<Shared>, Path(id): Path<String>, act: Body<PinAct>) -> Result<Json<Done>, Problem> {
-    let act = body(act)?;
+pub(super) async fn pin(
+    State(backend): State<Shared>,
+    Path(id): Path<String>,
+    caller: Who,
+    act: Body<PinAct>,
+) -> Result<Json<Done>, Problem> {
+    let mut act = body(act)?;
     let site = find_site(&backend, &id)?;
-    check_act(&act.who, &act.why)?;
+    act.who = signed(caller, &act.who, &act.why)?;
     Ok(Json(blocking(|| backend.pin(&site.id, &act))?))
+}
+
+/// Says that somebody has seen an alarm: it is not told again until it clears or becomes worse.
+#[utoipa::path(post, path = "/api/v1/sites/{id}/alarms/{alarm}/acknowledge", params(("id" = String, Path), ("alarm" = String, Path)),
+    request_body = Act,
+    responses((status = 200, body = Done), (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn acknowledge(
+    State(backend): State<Shared>,
+    Path((id, alarm)): Path<(String, String)>,
+    caller: Who,
+    act: Body<Act>,
+) -> Result<Json<Done>, Problem> {
+    let mut act = body(act)?;
+    let site = find_site(&backend, &id)?;
+    act.who = signed(caller, &act.who, &act.why)?;
+    Ok(Json(blocking(|| backend.acknowledge(&site.id, &alarm, &act))?))
 }

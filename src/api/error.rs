@@ -104,7 +104,9 @@ pub(crate) async fn as_problem(response: Response) -> Response {
     let has_json = response.headers().get(header::CONTENT_TYPE).is_some_and(|v| v.as_bytes().ends_with(b"json"));
     let (detail, mend) = match response.status() {
         _ if has_json => return response,
-        StatusCode::PAYLOAD_TOO_LARGE => ("the request's body is too large", "the acts take a short JSON object"),
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            ("the request's body is too large", "the acts take a short JSON object, lists of jobs and nodes 8 MiB: send fewer")
+        }
         StatusCode::SERVICE_UNAVAILABLE => ("the answer took too long", "ask for less, or again later"),
         _ => return response,
     };

@@ -11,6 +11,7 @@
 //! Blocking: the backend's methods are plain functions. Those that may read the store run under
 //! `tokio::task::block_in_place` on a multi-thread runtime (which `app` uses), directly on a current-thread one.
 
+pub mod access;
 pub mod chart;
 pub mod model;
 
@@ -20,18 +21,21 @@ mod events;
 mod metrics;
 mod openapi;
 mod page;
+mod placement;
+mod placement_model;
 mod query;
 mod routes;
 
 pub use error::{Fault, Problem};
 pub use metrics::OPENMETRICS;
 pub use openapi::document;
+pub use placement::ExtenderVerb;
 pub use query::{SERIES_ROWS_MAX, SeriesQuery};
 
 use crate::time::Timestamp;
-use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use model::*;
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,12 +74,42 @@ pub trait Backend: Send + Sync + 'static {
     fn pin(&self, site: &str, act: &PinAct) -> Result<Done, Fault>;
     /// The newest placement hints of a site; `job_class` narrows them. `None` before the first.
     fn hints(&self, site: &str, job_class: Option<&str>) -> Option<Hints>;
+    /// Places for jobs. May block.
+    fn rank(&self, ask: &RankAsk) -> Result<RankAnswer, Fault> {
+        let _ = ask;
+        Err(Fault::unavailable("this service ranks no jobs", "ask one that has sites"))
+    }
+    /// A scheduler tells of free GPUs and jobs.
+    fn occupancy(&self, told: &Occupancy) -> Result<Done, Fault> {
+        let _ = told;
+        Err(Fault::unavailable("this service takes no occupancy", "tell one that has sites"))
+    }
+    /// A message of kube-scheduler to its extender, and the answer to it.
+    fn extend_kubernetes(&self, verb: ExtenderVerb, message: &serde_json::Value) -> Result<serde_json::Value, Fault> {
+        let _ = (verb, message);
+        Err(Fault::unavailable("this service extends no scheduler", "ask one that has sites"))
+    }
     /// The energy account of each site and period. May block.
     fn kpis(&self) -> Vec<Kpi>;
     /// The ledger of a site with `from <= made_at < to`, at most `limit` lines, the newest. May block.
     fn ledger(&self, site: &str, from: Timestamp, to: Timestamp, limit: usize) -> Result<Ledger, Fault> {
         let _ = (from, to, limit);
         Ok(Ledger { site: site.to_owned(), ..Ledger::default() })
+    }
+    /// An operator has seen an alarm.
+    fn acknowledge(&self, site: &str, alarm: &str, act: &Act) -> Result<Done, Fault> {
+        let _ = (site, act);
+        Err(Fault::unknown("alarm", format!("no alarm {alarm:?} is up"), "GET /api/v1/sites lists them"))
+    }
+    /// What happened to alarms of a site with `from <= host_at < to`, newest first, at most `limit`. May block.
+    fn alarms(&self, site: &str, from: Timestamp, to: Timestamp, limit: usize) -> Result<Vec<AlarmEvent>, Fault> {
+        let _ = (site, from, to, limit);
+        Ok(Vec::new())
+    }
+    /// The newest acts of operators, newest first, at most `limit`; all sites where none is named. May block.
+    fn audit(&self, site: Option<&str>, limit: usize) -> Result<Vec<AuditEntry>, Fault> {
+        let _ = (site, limit);
+        Ok(Vec::new())
     }
     /// Alive, ready, and why not.
     fn health(&self) -> Health;
@@ -93,8 +127,13 @@ pub trait Backend: Send + Sync + 'static {
 
 pub(crate) type Shared = Arc<dyn Backend>;
 
-/// The whole HTTP surface: API, metrics and page. The caller serves it.
+/// The whole HTTP surface, open to whoever reaches it. The caller serves it.
 pub fn router(backend: Arc<dyn Backend>) -> Router {
+    guarded(backend, Arc::new(access::Open))
+}
+
+/// The whole HTTP surface: API, metrics and page, behind a gatekeeper.
+pub fn guarded(backend: Arc<dyn Backend>, gate: Arc<dyn access::Gatekeeper>) -> Router {
     Router::new()
         .route("/api/v1/sites", get(routes::sites))
         .route("/api/v1/sites/{id}", get(routes::site))
@@ -108,23 +147,42 @@ pub fn router(backend: Arc<dyn Backend>) -> Router {
         .route("/api/v1/recommendations", get(routes::recommendations))
         .route("/api/v1/recommendations/{id}", get(routes::recommendation))
         .route("/api/v1/recommendations/{id}/approve", post(acts::approve))
-        .route("/api/v1/placement/hints", get(routes::hints))
+        .route("/api/v1/placement/hints", get(placement::hints))
+        .route("/api/v1/placement/slurm", get(placement::slurm))
         .route("/api/v1/kpis", get(routes::kpis))
         .route("/api/v1/sites/{id}/ledger", get(routes::ledger))
         .route("/api/v1/health", get(routes::health))
         .route("/api/v1/refusals", get(routes::refusals))
         .route("/api/v1/demo", get(routes::demo))
+        .route("/api/v1/session", get(access::session).post(access::login))
+        .route("/api/v1/sites/{id}/alarms", get(routes::alarms))
+        .route("/api/v1/sites/{id}/alarms/{alarm}/acknowledge", post(acts::acknowledge))
+        .route("/api/v1/audit", get(routes::audit))
         .route("/api/v1/events", get(events::events))
         .route("/api/v1/openapi.json", get(openapi::serve))
         .route("/metrics", get(metrics::serve))
+        .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))
+        .merge(lists())
         .merge(page::routes())
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::wrong_method)
-        .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))
+        .layer(axum::middleware::from_fn(access::guard))
+        .layer(Extension(gate))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, Duration::from_secs(REQUEST_SECONDS_MAX)))
         .layer(axum::middleware::map_response(error::as_problem))
         .layer(CompressionLayer::new())
         .with_state(backend)
+}
+
+/// What takes lists: jobs, nodes, names.
+fn lists() -> Router<Shared> {
+    Router::new()
+        .route("/api/v1/placement/rank", post(placement::rank))
+        .route("/api/v1/placement/occupancy", post(placement::occupancy))
+        .route("/k8s/filter", post(placement::filter))
+        .route("/k8s/prioritize", post(placement::prioritize))
+        .layer(axum::extract::DefaultBodyLimit::disable())
+        .layer(RequestBodyLimitLayer::new(placement::LIST_BYTES_MAX))
 }
 
 /// Runs what may block without holding up the other requests.

@@ -3,6 +3,7 @@
 //! Invariants: instants are epoch milliseconds (`at`, `*_at`, `*_until`) on the clock of the site that they belong to;
 //! a number whose unit is not in its name has a `unit` beside it; what is unknown is `null`, never zero.
 
+pub use super::placement_model::*;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -23,11 +24,25 @@ pub enum Severity {
 pub struct Alarm {
     pub id: String,
     pub severity: Severity,
-    /// Since when, epoch ms.
-    pub since: i64,
+    /// Since when, epoch ms; null where nothing tells when it began.
+    pub since: Option<i64>,
     pub text: String,
     /// What an operator can do.
     pub action: String,
+    /// Who has seen it.
+    #[serde(default)]
+    pub acknowledged_by: Option<String>,
+}
+
+/// An alarm that was raised, cleared or acknowledged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AlarmEvent {
+    pub site: String,
+    /// On this host's clock, epoch ms.
+    pub host_at: i64,
+    /// `raised`, `cleared` or `acknowledged`.
+    pub state: String,
+    pub alarm: Alarm,
 }
 
 /// State of a site's connection to its broker.
@@ -53,6 +68,8 @@ pub struct SiteStatus {
     pub mode_why: String,
     /// Who holds the setpoints and why; null where nobody does.
     pub held: Option<String>,
+    /// What may be done with each loop.
+    pub loops: Vec<LoopMode>,
     /// The site's clock, epoch ms; null before the first heartbeat.
     pub clock: Option<i64>,
     /// Host time since the clock last moved, s.
@@ -78,6 +95,17 @@ pub struct SiteStatus {
     /// The recommendation in force or waiting, if any.
     pub recommendation: Option<String>,
     pub alarms: Vec<Alarm>,
+}
+
+/// One loop's leave to act.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct LoopMode {
+    pub id: String,
+    pub name: String,
+    /// `shadow`, `advise` or `auto`: what the operators let us do with it, at most what they let us do with the site.
+    pub mode: String,
+    /// Who holds its setpoints and why; null where nobody does.
+    pub held: Option<String>,
 }
 
 /// One point with its newest value.
@@ -211,6 +239,14 @@ pub struct Expectation {
     pub least_margin_limit: String,
     /// False where no plan keeps every limit with its margin.
     pub feasible: bool,
+    /// What is minimised: `kwh_per_gpu_hour`, `eur`, `kg_co2`, `peak_kw` or `weighted`.
+    pub objective: String,
+    /// Saved against the operators' fixed setpoints, €; null where no price is known.
+    pub saves_vs_fixed_eur: Option<f64>,
+    /// Saved against the operators' fixed setpoints, kg CO2; null where no intensity is known.
+    pub saves_vs_fixed_kg_co2: Option<f64>,
+    /// Highest mean power of a step under the plan, kW.
+    pub peak_kw: Option<f64>,
 }
 
 /// An immutable recommendation.
@@ -235,10 +271,31 @@ pub struct Recommendation {
     pub approved_by: Option<String>,
 }
 
-/// Who acts and why: kept in the audit trail.
+/// One act of an operator, as it is filed: a link of a chain.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AuditEntry {
+    /// Number in the site's chain, from 1.
+    pub seq: u64,
+    /// On this host's clock, epoch ms.
+    pub host_at: i64,
+    /// On the site's clock, epoch ms.
+    pub at: i64,
+    pub site: String,
+    pub who: String,
+    #[serde(default)]
+    pub why: String,
+    /// What was ordered.
+    pub act: serde_json::Value,
+    /// BLAKE3 of the entry before (64 hex digits; zeros before the first), and of this one with it.
+    pub prev: String,
+    pub hash: String,
+}
+
+/// Who acts and why: kept in the audit trail. `who` may be absent where a token names the caller.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Act {
+    #[serde(default)]
     pub who: String,
     #[serde(default)]
     pub why: String,
@@ -249,8 +306,12 @@ pub struct Act {
 #[serde(deny_unknown_fields)]
 pub struct ModeAct {
     /// `shadow`, `advise` or `auto`; or `leave`: hand back to the operators' setpoints at once and stay in `shadow`.
-    /// The other modes are entered by the controller alone.
+    /// The other modes are entered by the controller alone. With `loop` also `site`: as the site does.
     pub mode: String,
+    /// Only this loop (identifier in the site file): it then does at most that much, and never more than its site.
+    #[serde(default, rename = "loop")]
+    pub loop_id: Option<String>,
+    #[serde(default)]
     pub who: String,
     #[serde(default)]
     pub why: String,
@@ -262,6 +323,10 @@ pub struct ModeAct {
 pub struct HoldAct {
     /// True holds until released; false releases.
     pub hold: bool,
+    /// Only this loop (identifier in the site file).
+    #[serde(default, rename = "loop")]
+    pub loop_id: Option<String>,
+    #[serde(default)]
     pub who: String,
     #[serde(default)]
     pub why: String,
@@ -274,6 +339,7 @@ pub struct PinAct {
     pub actuator: String,
     /// Value in the actuator's unit; null releases the pin.
     pub value: Option<f64>,
+    #[serde(default)]
     pub who: String,
     #[serde(default)]
     pub why: String,
@@ -284,34 +350,6 @@ pub struct PinAct {
 pub struct Done {
     /// One sentence for the operator.
     pub text: String,
-}
-
-/// One rack in a placement hint.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Hint {
-    /// 1 = best.
-    pub rank: u32,
-    pub partition: String,
-    pub rack: String,
-    pub job_class: String,
-    /// GPUs of the rack that no job holds; null where no point tells.
-    pub gpus_free: Option<u32>,
-    /// Energy that one more GPU-hour costs here, kWh.
-    pub marginal_kwh_per_gpu_hour: f64,
-    pub marginal_sigma: Option<f64>,
-    pub reason: String,
-}
-
-/// Ranked racks with their time limit.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Hints {
-    pub site: String,
-    pub made_at: i64,
-    /// Past this instant on the site's clock the hints are not served.
-    pub valid_until: i64,
-    /// The site's clock when asked, epoch ms.
-    pub now: i64,
-    pub racks: Vec<Hint>,
 }
 
 /// One line of the energy account.

@@ -1,6 +1,6 @@
 //! `openapi.json`: the contract, made from the handlers themselves.
 
-use super::{acts, events, metrics, routes};
+use super::{access, acts, events, metrics, placement, routes};
 use axum::Json;
 use utoipa::OpenApi;
 
@@ -19,9 +19,19 @@ use utoipa::OpenApi;
         routes::forecasts,
         routes::recommendations,
         routes::recommendation,
-        routes::hints,
+        placement::hints,
+        placement::rank,
+        placement::occupancy,
+        placement::slurm,
+        placement::filter,
+        placement::prioritize,
         routes::kpis,
         routes::ledger,
+        routes::audit,
+        routes::alarms,
+        acts::acknowledge,
+        access::session,
+        access::login,
         routes::health,
         routes::refusals,
         routes::demo,

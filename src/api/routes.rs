@@ -7,8 +7,7 @@ use crate::reading::PointId;
 use crate::time::{Span, Timestamp};
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, Uri, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{StatusCode, Uri};
 
 /// The year 9999: beyond it a time is a mistake.
 const LAST_INSTANT: usize = 253_402_300_799_000;
@@ -174,34 +173,6 @@ pub(super) fn no_recommendation(id: &str) -> Fault {
     Fault::unknown("id", format!("no recommendation is called {shown:?}"), "see /api/v1/recommendations")
 }
 
-/// Ranked racks for new jobs. Hints past their time limit are refused with 503, never served as fresh.
-#[utoipa::path(get, path = "/api/v1/placement/hints", params(("site" = String, Query), ("job_class" = Option<String>, Query)),
-    responses((status = 200, body = Hints), (status = 304, description = "not changed since the ETag in If-None-Match"),
-        (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 503, body = Problem, content_type = "application/problem+json", description = "no fresh hints")))]
-pub(super) async fn hints(State(backend): State<Shared>, headers: HeaderMap, uri: Uri) -> Result<Response, Fault> {
-    let params = Params::read(&uri, &["site", "job_class"])?;
-    let site = find_site(&backend, params.required("site", "name one, see /api/v1/sites")?)?;
-    let stale = "place without hints until fresh ones come; see /api/v1/health for why there are none";
-    let Some(hints) = backend.hints(&site.id, params.text("job_class")) else {
-        return Err(Fault::unavailable(format!("{} has no placement hints yet", site.id), stale));
-    };
-    if hints.now > hints.valid_until {
-        let ended = Timestamp(hints.valid_until);
-        return Err(Fault::unavailable(format!("the newest placement hints of {} ended at {ended} on its clock", site.id), stale));
-    }
-    // The tag covers what a scheduler would act on, not the moment of asking.
-    let content = serde_json::to_vec(&(&hints.site, hints.made_at, hints.valid_until, &hints.racks)).unwrap_or_default();
-    let tag = format!("\"{}\"", &blake3::hash(&content).to_hex()[..16]);
-    let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|v| v.to_str().ok());
-    let same = known.flat_map(|v| v.split(',')).map(str::trim).any(|t| t == "*" || t.trim_start_matches("W/") == tag);
-    let marks = [(header::ETAG, tag), (header::CACHE_CONTROL, "no-cache".to_owned())];
-    Ok(match same {
-        true => (StatusCode::NOT_MODIFIED, marks).into_response(),
-        false => (marks, Json(hints)).into_response(),
-    })
-}
-
 /// Predicted, realised and forgone energy of a site's recommendations.
 #[utoipa::path(get, path = "/api/v1/sites/{id}/ledger",
     params(("id" = String, Path), ("from" = Option<i64>, Query, description = "epoch ms; all where absent"), ("to" = Option<i64>, Query),
@@ -209,12 +180,40 @@ pub(super) async fn hints(State(backend): State<Shared>, headers: HeaderMap, uri
     responses((status = 200, body = Ledger), (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 404, body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn ledger(State(backend): State<Shared>, Path(id): Path<String>, uri: Uri) -> Result<Json<Ledger>, Fault> {
-    let params = Params::read(&uri, &["from", "to", "limit"])?;
-    let site = find_site(&backend, &id)?;
+    let (site, from, to, limit) = past(&backend, &id, &uri)?;
+    blocking(|| backend.ledger(&site, from, to, limit)).map(Json)
+}
+
+/// A site and a part of its past: `from`, `to`, `limit`.
+fn past(backend: &Shared, id: &str, uri: &Uri) -> Result<(String, Timestamp, Timestamp, usize), Fault> {
+    let params = Params::read(uri, &["from", "to", "limit"])?;
+    let site = find_site(backend, id)?;
     let from = params.count("from", 0, 0, LAST_INSTANT)?;
     let to = params.count("to", LAST_INSTANT, 0, LAST_INSTANT)?;
-    let limit = params.count("limit", 1000, 1, 10_000)?;
-    blocking(|| backend.ledger(&site.id, Timestamp(from as i64), Timestamp(to as i64), limit)).map(Json)
+    Ok((site.id, Timestamp(from as i64), Timestamp(to as i64), params.count("limit", 1000, 1, 10_000)?))
+}
+
+/// What happened to a site's alarms, newest first; those that are up are at /api/v1/sites.
+#[utoipa::path(get, path = "/api/v1/sites/{id}/alarms",
+    params(("id" = String, Path), ("from" = Option<i64>, Query, description = "epoch ms on the service's clock; all where absent"),
+        ("to" = Option<i64>, Query), ("limit" = Option<usize>, Query, description = "1–10,000; 1,000 where absent")),
+    responses((status = 200, body = Vec<AlarmEvent>), (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn alarms(State(backend): State<Shared>, Path(id): Path<String>, uri: Uri) -> Result<Json<Vec<AlarmEvent>>, Fault> {
+    let (site, from, to, limit) = past(&backend, &id, &uri)?;
+    blocking(|| backend.alarms(&site, from, to, limit)).map(Json)
+}
+
+/// What operators did: who, when, why; each entry carries the hash of the one before it.
+#[utoipa::path(get, path = "/api/v1/audit",
+    params(("site" = Option<String>, Query), ("limit" = Option<usize>, Query, description = "1–10,000; 100 where absent")),
+    responses((status = 200, body = Vec<AuditEntry>), (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn audit(State(backend): State<Shared>, uri: Uri) -> Result<Json<Vec<AuditEntry>>, Fault> {
+    let params = Params::read(&uri, &["site", "limit"])?;
+    let site = params.text("site").map(|id| find_site(&backend, id)).transpose()?.map(|s| s.id);
+    let limit = params.count("limit", 100, 1, 10_000)?;
+    blocking(|| backend.audit(site.as_deref(), limit)).map(Json)
 }
 
 /// The energy account.

@@ -1,12 +1,16 @@
 //! What answers the API: snapshots of the sites' state, history from the store, operators' acts to the controllers.
 
+use super::alarms;
+use super::audit::{ActOf, Audit};
+use super::gauges::Gauges;
 use super::influx::Influx;
 use super::journal::{Energy, Row};
+use super::placement;
 use super::site_task::{Core, SiteShared, host_now};
-use super::views::{self, alarms, at, band, baseline_of_day, known, line, link, unit_of, why_text};
+use super::views::{self, at, band, baseline_of_day, held_text, known, line, link, loops, objective_text, unit_of, why_text};
 use crate::api::chart::{ActuatorChart, LimitChart, LoopChart, Overview};
 use crate::api::model::*;
-use crate::api::{Backend, Fault, SERIES_ROWS_MAX, SeriesQuery};
+use crate::api::{Backend, ExtenderVerb, Fault, SERIES_ROWS_MAX, SeriesQuery};
 use crate::control::{self, Operation, Order};
 use crate::event::{HINTS, INFLUX_READS, Tally};
 use crate::site::SiteFile;
@@ -27,6 +31,7 @@ pub struct ServiceBackend {
     influx: Influx,
     tally: Arc<Tally>,
     changes: watch::Sender<u64>,
+    audit: Audit,
     demo: Mutex<Option<DemoView>>,
 }
 
@@ -48,7 +53,7 @@ impl ServiceBackend {
         tally: Arc<Tally>,
         changes: watch::Sender<u64>,
     ) -> ServiceBackend {
-        ServiceBackend { sites, store, influx, tally, changes, demo: Mutex::new(None) }
+        ServiceBackend { sites, audit: Audit::new(Arc::clone(&store)), store, influx, tally, changes, demo: Mutex::new(None) }
     }
 
     /// Steps before the embedded store's first, from InfluxDB 2 where it is the history.
@@ -80,7 +85,8 @@ impl ServiceBackend {
             .ok_or_else(|| Fault::unknown("site", format!("no site {site:?}"), format!("the sites are: {}", have())))
     }
 
-    fn status(&self, s: &SiteShared) -> SiteStatus {
+    pub(super) fn status(&self, s: &SiteShared) -> SiteStatus {
+        let up = s.book().up();
         let core = s.core();
         let brain = &core.brain;
         let clock = core.ingest.clock();
@@ -95,19 +101,15 @@ impl ServiceBackend {
         let baseline_kw = demo.as_ref().and_then(|d| at(d.baseline_cooling_kw.get(s.id())?, clock?));
         let (mode, mode_why) = (brain.controller.mode().name().to_owned(), why_text(brain.controller.mode()));
         let clock_age_s = (moved > 0).then(|| (host.0 - moved) as f64 / 1e3);
-        let mut status = SiteStatus {
+        SiteStatus {
             id: s.id().to_owned(),
             name: s.site.site.name.clone(),
             label: s.site.site.label.clone(),
             time_zone: s.site.site.time_zone.clone(),
             mode: mode.replace('-', "_"),
             mode_why,
-            held: brain
-                .controller
-                .orders()
-                .hold
-                .as_ref()
-                .map(|h| if h.why.is_empty() { h.who.clone() } else { format!("{}: {}", h.who, h.why) }),
+            held: brain.controller.orders().hold.as_ref().map(held_text),
+            loops: loops(s, &core),
             clock: clock.map(|c| c.0),
             clock_age_s,
             link: link(&s.link.borrow()),
@@ -130,10 +132,16 @@ impl ServiceBackend {
                 String::new()
             },
             recommendation: brain.recommendations.back().map(|r| r.id.clone()),
-            alarms: Vec::new(),
-        };
-        status.alarms = alarms(s, &core, &status);
-        status
+            alarms: up,
+        }
+    }
+
+    /// Files an act. One that cannot be filed has happened all the same: it stands in the log.
+    fn file(&self, act: ActOf) {
+        let text = format!("{} at {}: {} ({})", act.who, act.site, act.act, act.why);
+        if let Err(e) = self.audit.file(act, host_now()) {
+            tracing::error!("not in the audit trail, {text}: {e}");
+        }
     }
 
     fn order(&self, site: &str, order: Order, who: &str, why: &str, text: String) -> Result<Done, Fault> {
@@ -147,9 +155,8 @@ impl ServiceBackend {
             .controller
             .order(order.clone(), who, why, at, &s.tally)
             .map_err(|e| Fault::invalid("order", e.to_string(), "see /api/v1/sites for actuators and bounds"))?;
-        let record = serde_json::json!({"at": at, "site": site, "order": order, "who": who, "why": why});
-        let _ = s.store.put_record("audit", site, at, &format!("{}-{who}", at.0), record.to_string().as_bytes());
         drop(core);
+        self.file(ActOf { site, at, who, why, act: serde_json::json!(order) });
         tracing::info!(site, "{who}: {text}{}", if why.is_empty() { String::new() } else { format!(" ({why})") });
         s.changed();
         Ok(Done { text })
@@ -169,7 +176,11 @@ impl ServiceBackend {
             "auto" => "superseded",
             _ => "recorded",
         };
-        (state.into(), state == "waiting" && !r.items.is_empty(), approved)
+        // In auto a loop that is in advise waits for its approval.
+        let c = &core.brain.controller;
+        let advised = || core.brain.site.actuators.iter().any(|a| c.operation(a) == Operation::Advise);
+        let waits = state == "waiting" || (state == "published" && advised());
+        (state.into(), waits && !r.items.is_empty(), approved)
     }
 
     fn shown(&self, s: &SiteShared, core: &Core, r: &control::Recommendation) -> Recommendation {
@@ -214,6 +225,10 @@ impl ServiceBackend {
                 least_margin: r.expects.binding.as_ref().map(|b| b.margin),
                 least_margin_limit: r.expects.binding.as_ref().map_or_else(String::new, |b| b.name.clone()),
                 feasible: r.expects.feasible,
+                objective: objective_text(r.expects.objective).into(),
+                saves_vs_fixed_eur: r.expects.saves_vs_fixed_eur,
+                saves_vs_fixed_kg_co2: r.expects.saves_vs_fixed_kg_co2,
+                peak_kw: r.expects.peak_kw,
             },
             explanation: r.explanation.clone(),
             inputs: r.inputs_digest.clone(),
@@ -414,9 +429,8 @@ impl Backend for ServiceBackend {
                 .controller
                 .approve(id, &act.who, &act.why, at)
                 .map_err(|e| Fault::conflict(e.to_string(), "GET /api/v1/recommendations shows the newest"))?;
-            let record = serde_json::json!({"at": at, "site": s.id(), "approve": id, "who": act.who, "why": act.why});
-            let _ = s.store.put_record("audit", s.id(), at, &format!("{}-approve", at.0), record.to_string().as_bytes());
             drop(core);
+            self.file(ActOf { site: s.id(), at, who: &act.who, why: &act.why, act: serde_json::json!({ "approve": id }) });
             tracing::info!(site = s.id(), "{} approved {id}", act.who);
             s.changed();
             return Ok(Done { text: "approved: the setpoint requests go out with the next control tick".into() });
@@ -426,18 +440,33 @@ impl Backend for ServiceBackend {
 
     fn set_mode(&self, site: &str, act: &ModeAct) -> Result<Done, Fault> {
         let to = match act.mode.as_str() {
-            "shadow" => Operation::Shadow,
-            "advise" => Operation::Advise,
-            "auto" => Operation::Auto,
-            "leave" => return self.order(site, Order::Leave, &act.who, &act.why, format!("{site} leaves auto and hands back")),
+            "shadow" => Some(Operation::Shadow),
+            "advise" => Some(Operation::Advise),
+            "auto" => Some(Operation::Auto),
+            "leave" | "site" => None,
             other => return Err(Fault::invalid("mode", format!("{other:?} is none"), "give shadow, advise, auto or leave")),
         };
-        self.order(site, Order::Mode { to }, &act.who, &act.why, format!("{site} is to be in {}", act.mode))
+        let (order, text) = match (&act.loop_id, to) {
+            (Some(id), to) => {
+                let to = if act.mode == "leave" { Some(Operation::Shadow) } else { to };
+                let text = if act.mode == "site" { "does as the site does".into() } else { format!("is to be in {} at most", act.mode) };
+                (Order::LoopMode { id: id.clone(), to }, format!("loop {id} of {site} {text}"))
+            }
+            (None, Some(to)) => (Order::Mode { to }, format!("{site} is to be in {}", act.mode)),
+            (None, None) => (Order::Leave, format!("{site} leaves auto and hands back")),
+        };
+        self.order(site, order, &act.who, &act.why, text)
     }
 
     fn hold(&self, site: &str, act: &HoldAct) -> Result<Done, Fault> {
-        let order = if act.hold { Order::Hold } else { Order::Release };
-        let text = if act.hold { "setpoints are held until the hold is released".to_owned() } else { "the hold is released".to_owned() };
+        let order = match (&act.loop_id, act.hold) {
+            (Some(id), hold) => Order::LoopHold { id: id.clone(), hold },
+            (None, true) => Order::Hold,
+            (None, false) => Order::Release,
+        };
+        let of = act.loop_id.as_ref().map_or(String::new(), |id| format!(" of loop {id}"));
+        let text =
+            if act.hold { format!("setpoints{of} are held until the hold is released") } else { format!("the hold{of} is released") };
         self.order(site, order, &act.who, &act.why, text)
     }
 
@@ -453,30 +482,22 @@ impl Backend for ServiceBackend {
 
     fn hints(&self, site: &str, job_class: Option<&str>) -> Option<Hints> {
         let s = self.find(site).ok()?;
-        let core = s.core();
-        let now = core.ingest.clock()?;
-        let mut out = Hints { site: site.to_owned(), made_at: i64::MAX, valid_until: i64::MAX, now: now.0, racks: Vec::new() };
-        for h in core.brain.hints.iter().filter(|h| job_class.is_none_or(|c| c == h.job_class)) {
-            out.made_at = out.made_at.min(h.made_at.0);
-            out.valid_until = out.valid_until.min(h.valid_until.0);
-            for r in &h.racks {
-                out.racks.push(Hint {
-                    rank: r.rank,
-                    partition: h.partition.clone(),
-                    rack: r.rack.clone(),
-                    job_class: h.job_class.clone(),
-                    gpus_free: None,
-                    marginal_kwh_per_gpu_hour: r.marginal_kwh_per_gpu_hour,
-                    marginal_sigma: None,
-                    reason: r.reasons.join("; "),
-                });
-            }
-        }
-        if out.racks.is_empty() {
-            return None;
-        }
+        let out = placement::hints(&self.sites, s, job_class)?;
         self.tally.add(HINTS, site, 1);
         Some(out)
+    }
+
+    fn rank(&self, ask: &RankAsk) -> Result<RankAnswer, Fault> {
+        placement::rank_jobs(&self.sites, ask)
+    }
+
+    fn occupancy(&self, told: &Occupancy) -> Result<Done, Fault> {
+        let s = self.find(&told.site)?;
+        placement::take_occupancy(s, told)
+    }
+
+    fn extend_kubernetes(&self, verb: ExtenderVerb, message: &serde_json::Value) -> Result<serde_json::Value, Fault> {
+        placement::extend_kubernetes(&self.sites, verb, message)
     }
 
     fn ledger(&self, site: &str, from: Timestamp, to: Timestamp, limit: usize) -> Result<Ledger, Fault> {
@@ -579,6 +600,37 @@ impl Backend for ServiceBackend {
         out
     }
 
+    fn acknowledge(&self, site: &str, alarm: &str, act: &Act) -> Result<Done, Fault> {
+        let s = self.find(site)?;
+        let seen = s.book().acknowledge(alarm, &act.who);
+        let seen =
+            seen.ok_or_else(|| Fault::unknown("alarm", format!("no alarm {alarm:?} is up at {site}"), "GET /api/v1/sites lists them"))?;
+        let at = s.core().ingest.clock().unwrap_or_else(host_now);
+        self.file(ActOf { site, at, who: &act.who, why: &act.why, act: serde_json::json!({ "acknowledge": alarm }) });
+        alarms::file(s, "acknowledged", seen);
+        s.changed();
+        Ok(Done { text: format!("{alarm} is acknowledged; it is told again when it clears or becomes worse") })
+    }
+
+    fn alarms(&self, site: &str, from: Timestamp, to: Timestamp, limit: usize) -> Result<Vec<AlarmEvent>, Fault> {
+        let s = self.find(site)?;
+        let records = s.store.records("alarm", site, from, to, limit);
+        let records = records.map_err(|e| Fault::unavailable(e.to_string(), "look at the service's log"))?;
+        Ok(records.iter().rev().filter_map(|r| serde_json::from_slice(&r.json).ok()).collect())
+    }
+
+    fn audit(&self, site: Option<&str>, limit: usize) -> Result<Vec<AuditEntry>, Fault> {
+        let ids = self.sites.iter().map(|s| s.id()).filter(|id| site.is_none_or(|s| s == *id));
+        let mut all = Vec::new();
+        for id in ids {
+            let newest = self.audit.newest(id, limit);
+            all.extend(newest.map_err(|e| Fault::unavailable(e.to_string(), "look at the service's log"))?);
+        }
+        all.sort_by_key(|e| std::cmp::Reverse((e.host_at, e.seq)));
+        all.truncate(limit);
+        Ok(all)
+    }
+
     fn demo(&self) -> Option<serde_json::Value> {
         self.demo_view().and_then(|d| d.result)
     }
@@ -588,56 +640,16 @@ impl Backend for ServiceBackend {
     }
 
     fn gauges(&self) -> Vec<Gauge> {
-        let mut out = Vec::new();
-        let mut add = |name, help, labels: Vec<(&'static str, String)>, value| out.push(Gauge { name, help, labels, value });
+        let mut out = Gauges::default();
         for s in &self.sites {
-            let site = || vec![("site", s.id().to_owned())];
-            add("tramuntana_link_up", "1 while the site's broker is connected.", site(), f64::from(u8::from(s.broker_up())));
-            let core = s.core();
-            add("tramuntana_points", "Points known from metadata.", site(), core.ingest.catalogue().len() as f64);
-            add("tramuntana_early_values", "Values that wait for their metadata.", site(), core.ingest.waiting() as f64);
-            if let Some(c) = core.ingest.clock() {
-                add("tramuntana_site_clock_seconds", "The site's clock, seconds since the epoch.", site(), c.0 as f64 / 1e3);
-            }
-            let load = |n: &std::sync::atomic::AtomicU64| n.load(std::sync::atomic::Ordering::Relaxed) as f64;
-            add("tramuntana_deliveries_waiting", "Batches that wait for the site's task, at most 2.", site(), load(&s.queued));
-            add("tramuntana_delivery_messages", "Messages of the batch taken last, at most 4096.", site(), load(&s.batch));
-            add(
-                "tramuntana_outbox_bytes",
-                "Bytes that wait for the broker to read, at most 4 MiB.",
-                site(),
-                s.publisher.waiting_bytes() as f64,
-            );
-            add("tramuntana_store_refusing", "1 while the store takes nothing.", site(), f64::from(u8::from(!s.trouble().is_empty())));
-            let mut labels = site();
-            labels.push(("mode", core.brain.controller.mode().name().to_owned()));
-            add("tramuntana_mode", "1 for the mode that the site is in.", labels, 1.0);
+            out.service(s);
+            out.plant(s, &self.status(s));
         }
         if let Some(m) = &self.influx.mirror {
-            let state = m.state();
-            add("tramuntana_influx_up", "1 while InfluxDB 2 takes readings.", Vec::new(), f64::from(u8::from(state.state == "up")));
-            add("tramuntana_influx_waiting_bytes", "Bytes that wait for InfluxDB 2 on disk.", Vec::new(), m.waiting_bytes() as f64);
-            for (site, at) in &state.newest {
-                let labels = vec![("site", site.clone())];
-                add(
-                    "tramuntana_influx_newest_seconds",
-                    "Newest site time that InfluxDB 2 has, seconds since the epoch.",
-                    labels,
-                    at.0 as f64 / 1e3,
-                );
-            }
+            out.mirror(m);
         }
-        let stats = self.store.stats();
-        add("tramuntana_store_hot_bytes", "Bytes of hot rows, records and log on disk.", Vec::new(), stats.hot_bytes as f64);
-        add(
-            "tramuntana_store_head_rows",
-            "Readings in memory until their next flush, at most 1,048,576 and a batch.",
-            Vec::new(),
-            stats.head_rows as f64,
-        );
-        add("tramuntana_store_free_bytes", "Bytes that the store's file system has left.", Vec::new(), stats.free_bytes as f64);
-        add("tramuntana_store_sealed_bytes", "Bytes of sealed days on disk.", Vec::new(), stats.sealed_bytes as f64);
-        out
+        out.store(&self.store.stats());
+        out.done()
     }
 
     fn changes(&self) -> watch::Receiver<u64> {

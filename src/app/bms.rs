@@ -94,6 +94,9 @@ impl SimulatedBms {
         Ok(bms)
     }
 
+    pub fn hall_mut(&mut self) -> &mut Hall {
+        &mut self.hall
+    }
     pub fn hall(&self) -> &Hall {
         &self.hall
     }
@@ -187,7 +190,7 @@ impl SimulatedBms {
 }
 
 /// A number as DSX publishers write it: no exponent, at most six decimals.
-struct Decimal(f64);
+pub(super) struct Decimal(pub f64);
 
 impl std::fmt::Display for Decimal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -195,7 +198,7 @@ impl std::fmt::Display for Decimal {
     }
 }
 
-fn heartbeat_metadata(site: &str, integration: &str, [beat, echo, own]: [&str; 3]) -> [(String, String); 3] {
+pub(super) fn heartbeat_metadata(site: &str, integration: &str, [beat, echo, own]: [&str; 3]) -> [(String, String); 3] {
     let bms = serde_json::json!({
         "objectType": "System", "pointType": "HeartbeatTimestampBms", "objectName": format!("BMS {site}"), "objectId": format!("BMS-{site}"), "scope": site
     });

@@ -7,11 +7,13 @@
 use super::history::HistoryFile;
 use super::journal::{Journal, Row};
 use super::learner::{Learner, PlantModel, row_of};
+use super::placement::{self, Occupied};
 use crate::control::controller::HEARTBEAT_LOST;
 use crate::control::ledger::{self, Applied};
+use crate::control::place::Board;
 use crate::control::plan::Tuning;
-use crate::control::view::{RAMP, combine};
-use crate::control::{Bindings, Controller, Hints, LoadForecast, ModeEvent, RackView, Recommendation, Request, View, ViewBuilder};
+use crate::control::view::{Price, RAMP, combine};
+use crate::control::{Bindings, Controller, LoadForecast, ModeEvent, RackView, Recommendation, Request, View, ViewBuilder};
 use crate::control::{Entry, Why};
 use crate::event::{FORECAST_FALLBACKS, Tally};
 use crate::forecast::{Forecast, Forecaster, Series, WeatherSeries, Window};
@@ -19,6 +21,7 @@ use crate::plant::identified::Drift;
 use crate::plant::predict::{PlantState, StepInput};
 use crate::plant::rows::RowPlan;
 use crate::reading::{Latest, PointId};
+use crate::signal::tariff::Tariff;
 use crate::signal::weather::Weather;
 use crate::site::{Catalogue, Combine, MeterBoundary, SiteFile};
 use crate::time::{Span, Timestamp};
@@ -75,9 +78,17 @@ pub struct Brain {
     /// Forecast of the site's load some time ago, for the report: (made for, p10, p50, p90) half an hour ahead.
     pub past_forecasts: VecDeque<(Timestamp, [f64; 3])>,
     pub recommendations: VecDeque<Recommendation>,
-    pub hints: Vec<Hints>,
+    /// Where jobs may go; none where no model can tell.
+    pub board: Option<Arc<Board>>,
+    /// What a scheduler told of free GPUs and jobs.
+    pub occupancy: Option<Occupied>,
     pub drift: Drift,
     pub findings: Vec<String>,
+    /// What electricity costs (€/MWh) and emits (g/kWh).
+    pub price: Option<Tariff>,
+    pub carbon: Option<Tariff>,
+    /// Highest power of a tick in the month that began then.
+    peak: (Timestamp, f64),
     /// The last verdict on the load model, and when it fell.
     pub model_news: Option<(Timestamp, String)>,
     bindings: Option<Bindings>,
@@ -124,10 +135,14 @@ impl Brain {
             forecasts: Vec::new(),
             past_forecasts: VecDeque::new(),
             recommendations: VecDeque::new(),
-            hints: Vec::new(),
+            board: None,
+            occupancy: None,
             drift: Drift::default(),
             findings: Vec::new(),
             model_news: None,
+            price: None,
+            carbon: None,
+            peak: (Timestamp::MIN, 0.0),
             bindings: None,
             meters: Vec::new(),
             racks: Vec::new(),
@@ -283,7 +298,8 @@ impl Brain {
             self.forecasts = f.cycle(now, &window);
         }
         for (l, load) in self.site.loops.iter().zip(&mut view.loads) {
-            load.ramp_kw = self.loads.get(&l.load).map_or(f64::NAN, |s| steepest(s, RAMP));
+            let shown = self.loads.get(&l.load).map_or(f64::NAN, |s| steepest(s, RAMP));
+            load.ramp_kw = shown.max(self.stepped(view.roles.get(&l.load).map_or(f64::NAN, |a| a.value)));
         }
         for (i, l) in self.site.loops.iter().enumerate() {
             let Some(f) = self.forecasts.iter().find(|f| f.target == l.load).filter(|f| !f.points.is_empty()) else { continue };
@@ -311,6 +327,21 @@ impl Brain {
         }
         view.weather_forecast =
             (1..=PLAN_STEPS).map(|k| self.weather_ahead(view.weather, now, Span(self.controller.tuning().step.0 * k as i64))).collect();
+        let step = self.controller.tuning().step;
+        if self.price.is_some() || self.carbon.is_some() {
+            let value = |t: &Option<Tariff>, k: usize| t.as_ref().map_or(f64::NAN, |t| 1e-3 * t.at(now + Span(step.0 * k as i64)));
+            view.prices =
+                (0..PLAN_STEPS).map(|k| Price { eur_per_kwh: value(&self.price, k), kg_co2_per_kwh: value(&self.carbon, k) }).collect();
+        }
+        if let Some(kw) = row.as_ref().map(|r| r.it_kw + r.cooling_kw + if r.loss_kw.is_finite() { r.loss_kw } else { 0.0 })
+            && kw.is_finite()
+        {
+            let month = now.month_start();
+            self.peak = if self.peak.0 == month { (month, self.peak.1.max(kw)) } else { (month, kw) };
+        }
+        if self.site.control.weights().peak_kw > 0.0 {
+            view.peak_kw = self.peak.1;
+        }
         if let Some(row) = &row {
             let tick = self.site.control.tick();
             let step = row_of(row, tick, view.weather.dew_point_c, view.role("gpu_utilisation").value);
@@ -323,10 +354,8 @@ impl Brain {
         let model = self.model.as_ref().map(PlantModel::predict);
         let tick = self.controller.tick(&view, model, tally);
         let racks = self.rack_views(catalogue, latest);
-        self.hints = match model {
-            Some(model) => crate::control::place::hints(&view, &racks, model),
-            None => Vec::new(),
-        };
+        let outlook = placement::outlook(self, &view, tick.recommendation.as_ref());
+        self.board = model.and_then(|m| Board::new(&view, &racks, &outlook, m)).map(Arc::new);
         let entry = row.as_ref().and_then(|row| self.settle(row, &view));
         if let Some(r) = &tick.recommendation {
             let applied = match self.controller.approval() {
@@ -354,6 +383,18 @@ impl Brain {
         }
         self.waits_for.clone_from(&text);
         Some(text)
+    }
+
+    /// A load after the step that the site file says it may take, never beyond the racks' rating; NaN where it says none.
+    fn stepped(&self, now_kw: f64) -> f64 {
+        let share = self.site.control.load_step;
+        if share <= 0.0 {
+            return f64::NAN;
+        }
+        let rated = |r: &RackPoints| self.site.partitions.get(r.partition).map_or(0.0, |p| p.rack_rating_kw);
+        let rating_kw: f64 = self.racks.iter().map(rated).sum();
+        let stepped = now_kw * (1.0 + share);
+        if rating_kw > 0.0 { stepped.min(rating_kw.max(now_kw)) } else { stepped }
     }
 
     /// Closes the account of the recommendation that was in force during a row: what the plant would have used at the
@@ -406,7 +447,7 @@ impl Brain {
     }
 
     /// Weather some time ahead: it changes as it did yesterday; without a yesterday it stays.
-    fn weather_ahead(&self, weather: Weather, now: Timestamp, ahead: Span) -> Weather {
+    pub(super) fn weather_ahead(&self, weather: Weather, now: Timestamp, ahead: Span) -> Weather {
         let day = Span::hours(24);
         let change = |s: &Series| {
             let d = s.at(now + ahead - day) - s.at(now - day);
@@ -418,6 +459,7 @@ impl Brain {
 
     fn rack_views(&self, catalogue: &Catalogue, latest: &dyn Fn(PointId) -> Option<Latest>) -> Vec<RackView> {
         let value = |id: Option<PointId>| id.and_then(latest).filter(|l| l.quality.usable()).map_or(f64::NAN, |l| l.value);
+        let told = self.occupancy.as_ref().filter(|o| o.holds(self.last_beat));
         (self.racks.iter())
             .filter_map(|r| {
                 let partition = self.site.partitions.get(r.partition)?;
@@ -429,7 +471,7 @@ impl Brain {
                     rating_kw: partition.rack_rating_kw,
                     supply_c: value(r.supply),
                     return_c: value(r.back),
-                    free_gpus: None,
+                    free_gpus: told.and_then(|o| o.free_on(partition, &r.id)),
                 })
             })
             .collect()

@@ -2,6 +2,7 @@
 
 use super::cli::CheckArgs;
 use super::config::{Config, Overrides};
+use super::door;
 use crate::ingest::mqtt;
 use std::time::Duration;
 
@@ -34,9 +35,18 @@ pub fn run(args: CheckArgs) -> Result<(), String> {
         if let Err(e) = super::service::load_classes(site) {
             faults.push(e);
         }
+        if let Err(e) = super::service::load_tariffs(site) {
+            faults.push(e);
+        }
         for e in super::service::load_models(&config, site).findings {
             faults.push(e);
         }
+    }
+    if let Err(e) = config.listen_addr().and_then(|addr| door::check(&config, addr)) {
+        faults.push(e);
+    }
+    if let Err(e) = config.https.server(&config) {
+        faults.push(e);
     }
     if !args.offline {
         let mut urls: Vec<String> = config.sites.iter().map(|s| config.broker_of(&s.file, args.broker.is_some())).collect();

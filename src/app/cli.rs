@@ -1,5 +1,7 @@
 //! The command line.
 
+pub use super::cli_schedulers::*;
+use crate::api::access::Role;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -24,14 +26,32 @@ enum Command {
     Replay(ReplayArgs),
     /// Import, export, inspect, verify or compact a data directory that no service has open
     Store(StoreArgs),
+    /// Make, list or revoke the tokens that open page and API
+    Token(TokenArgs),
+    /// Show the audit trail, or verify that nothing in it was changed
+    Audit(AuditArgs),
     /// Learn a site's plant from the store: fit, intervals, what is not identified; --sim makes the shipped models anew
     Identify(IdentifyArgs),
-    /// Compare this service with a plant's own policies, in closed loop on an outside plant
+    /// Compare this service with other ways to run a plant, in closed loop, or break things (--campaign)
     Evaluate(EvaluateArgs),
     /// Train the load forecast models of sites, from the store or from simulated days, and write them under models/
     Train(TrainArgs),
+    /// Keep Slurm's node weights in line with the placement hints; read its jobs; write its submit hook
+    Slurm(SlurmArgs),
+    /// Placement hints as labels of Kubernetes nodes
+    Kubernetes(KubernetesArgs),
+    /// A simulated plant on a broker, as its building management system would speak
+    Simulate(SimulateArgs),
+    /// What placement brings on simulated plants: hints against first fit, Slurm's order and random, with intervals
+    Placement(PlacementArgs),
     /// Forecast one series of a file or of the store and print each model's errors on its last part
     Backtest(BacktestArgs),
+    /// Report energy, water and carbon of a year for filing: JSON, CSV, spreadsheet, page and PDF
+    Report(super::report_cli::ReportArgs),
+    /// Verify a saving against a baseline period: model, gates, 95 % interval, or a refusal with its reasons
+    VerifySavings(super::savings_cli::SavingsArgs),
+    /// Write a site's model for other tools: Brick 1.4 (Turtle) or Haystack 4 (JSON)
+    ExportModel(super::model_cli::ModelArgs),
 }
 
 /// Arguments of `demo`.
@@ -144,7 +164,7 @@ pub struct StoreArgs {
 /// What `store` does.
 #[derive(Clone, Debug, Subcommand)]
 pub enum StoreCommand {
-    /// Take in CSV (header: at_ms or time, point, value[, unit, quality]), Parquet with the same columns, or line protocol
+    /// Take in CSV (header: at_ms or time, point, value[, ns, unit, quality]), Parquet with the same columns, or line protocol
     Import(StoreImport),
     /// Write readings, or steps of them, as CSV or Parquet
     Export(StoreExport),
@@ -214,6 +234,62 @@ pub struct StoreExport {
     pub out: PathBuf,
 }
 
+/// Arguments of `token`.
+#[derive(Clone, Debug, Args)]
+pub struct TokenArgs {
+    /// The data directory; the service may have it open
+    #[arg(long, value_name = "DIR", default_value = "./tramuntana-data", global = true)]
+    pub data_dir: PathBuf,
+    #[command(subcommand)]
+    pub command: TokenCommand,
+}
+
+/// What `token` does.
+#[derive(Clone, Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token and print it, this once
+    Create {
+        /// Who will use it; acts are filed under this name
+        #[arg(long)]
+        name: String,
+        /// What it may do
+        #[arg(long, value_enum)]
+        role: Role,
+        /// Ends by itself after this time, e.g. 90d
+        #[arg(long, value_name = "SPAN")]
+        expires: Option<String>,
+    },
+    /// List names, roles and states
+    List,
+    /// End a token at once
+    Revoke {
+        /// Its name
+        name: String,
+    },
+}
+
+/// Arguments of `audit`.
+#[derive(Clone, Debug, Args)]
+pub struct AuditArgs {
+    /// The data directory; no service may have it open
+    #[arg(long, value_name = "DIR", default_value = "./tramuntana-data", global = true)]
+    pub data_dir: PathBuf,
+    /// Only this site; repeat for several
+    #[arg(long = "site", value_name = "SITE", global = true)]
+    pub sites: Vec<String>,
+    #[command(subcommand)]
+    pub command: AuditCommand,
+}
+
+/// What `audit` does.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum AuditCommand {
+    /// Print every act
+    Show,
+    /// Follow the hash chain; fails where an entry was changed, removed or inserted
+    Verify,
+}
+
 /// Arguments of `identify`.
 #[derive(Clone, Debug, Args)]
 pub struct IdentifyArgs {
@@ -243,9 +319,16 @@ pub struct IdentifyArgs {
 /// Arguments of `evaluate`.
 #[derive(Clone, Debug, Args)]
 pub struct EvaluateArgs {
-    /// The plant's command; --seed and --json are added to it, and an arm's arguments or --host and --port of a broker
+    /// The plant's command; --seed and --json are added to it, and an arm's arguments or --host and --port of a broker. Without
+    /// it the shipped simulated plants are run, in process
     #[arg(long, value_name = "CMD")]
-    pub plant: String,
+    pub plant: Option<String>,
+    /// Break things instead: this many seeded faults, each with and without us, and whether a limit was broken by our action
+    #[arg(long, value_name = "N")]
+    pub campaign: Option<usize>,
+    /// With --campaign: only faults whose name contains this (pump, broker, …); repeat for several
+    #[arg(long = "fault", value_name = "WORD", requires = "campaign")]
+    pub faults: Vec<String>,
     /// The configuration with the plant's site; a bare name is also looked for in sensors/
     #[arg(long, value_name = "FILE", default_value = "sensors/liquid-hall/tramuntana.toml")]
     pub config: PathBuf,
@@ -258,6 +341,18 @@ pub struct EvaluateArgs {
     /// Seeds to run, one after the other; from 2 on differences come with their 95 % interval
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seeds: u32,
+    /// On the simulated plants: time of each run
+    #[arg(long, value_name = "SPAN", default_value = "25h")]
+    pub span: String,
+    /// On the simulated plants: first instant
+    #[arg(long, value_name = "TIME", default_value = "2026-07-14T00:00:00Z")]
+    pub start: String,
+    /// On the simulated plants: shift of the July weather, K
+    #[arg(long, value_name = "K", default_value_t = 0.0, allow_negative_numbers = true)]
+    pub offset_k: f64,
+    /// On the simulated plants: also search the best with perfect foresight (takes minutes)
+    #[arg(long)]
+    pub optimum: bool,
     /// Where the stores go; each run replaces <DIR>/evaluate/seed-<N>
     #[arg(long, value_name = "DIR", default_value = "./tramuntana-data")]
     pub data_dir: PathBuf,
@@ -362,12 +457,21 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => super::service::run(args),
         Command::Check(args) => super::check::run(args),
         Command::Replay(args) => super::replay::run(args),
+        Command::Token(args) => super::access::run(args),
+        Command::Audit(args) => super::audit::run(args),
         Command::Identify(args) if args.sim => super::train::identify(args),
         Command::Identify(args) => super::identify::run(&args),
         Command::Evaluate(args) => super::evaluate::run(&args),
         Command::Store(args) => super::store_cli::run(args),
         Command::Train(args) => super::train::train(args),
         Command::Backtest(args) => super::backtest::run(args),
+        Command::Slurm(args) => super::slurm::run(args),
+        Command::Kubernetes(KubernetesArgs { command: KubernetesCommand::Labels(args) }) => super::kubernetes::run(&args),
+        Command::Simulate(args) => super::simulate::run(&args),
+        Command::Placement(args) => super::study::run(&args),
+        Command::Report(args) => super::report_cli::run(&args),
+        Command::VerifySavings(args) => super::savings_cli::run(&args),
+        Command::ExportModel(args) => super::model_cli::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

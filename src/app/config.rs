@@ -3,6 +3,9 @@
 //! Invariants: unknown keys are refused with their line; paths are relative to the file; a password never stands in the
 //! file itself, only the name of the environment variable or of the file that holds it.
 
+use super::access::AccessSettings;
+use super::alarms::NotifySettings;
+use super::door::HttpsSettings;
 use super::influx::InfluxSettings;
 use crate::ingest::mqtt::{BrokerAddress, MqttVersion};
 use crate::site::{SiteFile, SiteFileError};
@@ -178,6 +181,12 @@ struct Raw {
     #[serde(default)]
     forecast: ForecastSettings,
     influx: Option<InfluxSettings>,
+    #[serde(default)]
+    access: AccessSettings,
+    #[serde(default)]
+    https: HttpsSettings,
+    #[serde(default)]
+    notify: NotifySettings,
 }
 
 fn default_data_dir() -> PathBuf {
@@ -208,6 +217,11 @@ pub struct Config {
     pub forecast: ForecastSettings,
     /// InfluxDB 2 as a mirror, a history or both.
     pub influx: Option<InfluxSettings>,
+    /// Who may use page and API.
+    pub access: AccessSettings,
+    pub https: HttpsSettings,
+    /// Who is told of alarms.
+    pub notify: NotifySettings,
 }
 
 /// What the command line may override.
@@ -253,6 +267,9 @@ impl Config {
             store: raw.store,
             forecast: raw.forecast,
             influx: raw.influx,
+            access: raw.access,
+            https: raw.https,
+            notify: raw.notify,
         };
         config.check(raw.format).map_err(|(what, why)| ConfigError::Meaning { path: path.clone(), what, why })?;
         Ok(config)
@@ -278,6 +295,9 @@ impl Config {
         if let Some(influx) = &self.influx {
             influx.check()?;
         }
+        self.access.check().map_err(|why| ("access".into(), why))?;
+        self.notify.check().map_err(|why| ("notify".into(), why))?;
+        self.https.check().map_err(|why| ("https".into(), why))?;
         self.listen_addr().map(|_| ()).map_err(|why| ("listen".into(), why))
     }
 

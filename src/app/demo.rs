@@ -62,7 +62,11 @@ struct SiteRun {
 
 /// Runs the demo.
 pub fn run(args: DemoArgs) -> Result<(), String> {
-    let listener = listen(super::config::parse_listen(&args.listen)?)?;
+    let addr = super::config::parse_listen(&args.listen)?;
+    if !addr.ip().is_loopback() {
+        return Err(format!("--listen {addr}: the demo asks nobody who he is, so it listens on this host only: give 127.0.0.1 and a port"));
+    }
+    let listener = listen(addr)?;
     let sensors = Path::new("sensors");
     if !sensors.join(SITES[0]).is_dir() {
         return Err("sensors/bsc-hq is not here: start the demo in the repository's folder".into());
@@ -125,7 +129,7 @@ pub fn run(args: DemoArgs) -> Result<(), String> {
                 .map_err(|e| format!("{}: cannot be written: {e}; give another with --json", path.display()))?;
         }
         let out = args.report.clone().unwrap_or_else(|| args.data_dir.join("report"));
-        let reports = runs.iter().map(|r| report_of(&service, r, &result, &title(&args))).collect::<Vec<_>>();
+        let reports = runs.iter().map(|r| report_of(&service, r, &result, &title(&args, r))).collect::<Vec<_>>();
         for report in &reports {
             match run_page(report, &out) {
                 Ok(paths) => println!("report: {}", paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")),
@@ -133,6 +137,7 @@ pub fn run(args: DemoArgs) -> Result<(), String> {
             }
         }
         service.backend.set_demo(demo_view(Some(json), &runs));
+        service.sites.iter().for_each(|s| s.over.store(true, Ordering::Relaxed));
         if !args.exit {
             println!("page and API: http://{} (Ctrl-C ends)", service.addr);
             shutdown_signal().await;
@@ -142,7 +147,12 @@ pub fn run(args: DemoArgs) -> Result<(), String> {
     })
 }
 
-fn title(args: &DemoArgs) -> String {
+/// What was run; its length is that of the trace, since a measured load may end before `--span`.
+fn title(args: &DemoArgs, run: &SiteRun) -> String {
+    let hours = match run.recommended_trace.as_slice() {
+        [first, .., last] => (last.0 - first.0).as_hours_f64().round(),
+        _ => 0.0,
+    };
     let load = args
         .load
         .as_ref()
@@ -151,7 +161,7 @@ fn title(args: &DemoArgs) -> String {
         .weather
         .as_ref()
         .map_or("synthetic July weather".to_owned(), |p| format!("weather of {}", p.file_name().unwrap_or_default().to_string_lossy()));
-    format!("{}, seed {}, {load}, {weather}", args.span, args.seed)
+    format!("{hours} hours, seed {}, {load}, {weather}", args.seed)
 }
 
 fn worlds(

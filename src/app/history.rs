@@ -72,7 +72,7 @@ impl Intake for HistoryFile {
         let unit = if sample.unit.is_empty() { None } else { Unit::parse(&sample.unit) };
         let value = unit.map_or(sample.value, |u| u.canonical(sample.value));
         match sample.quality.usable() && value.is_finite() {
-            true => self.values.entry(sample.path).or_default().push((sample.at, value)),
+            true => self.values.entry(sample.path).or_default().push((sample.at.at, value)),
             false => self.refused += 1,
         }
         Ok(())

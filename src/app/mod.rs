@@ -5,28 +5,47 @@
 //! Invariants: the only clock, seeds and spawned tasks of the program are here; every task ends on shutdown; an error
 //! that reaches the user names the thing and the way out.
 
+pub mod access;
+mod alarms;
+pub mod audit;
 pub mod backend;
 pub mod backtest;
 pub mod bms;
 pub mod brain;
 pub mod broker;
+pub mod campaign;
 pub mod check;
 pub mod cli;
+pub mod cli_schedulers;
+pub mod closed;
 pub mod config;
 pub mod demo;
+pub mod door;
 pub mod evaluate;
+mod gauges;
 pub mod history;
 pub mod identify;
 pub mod influx;
 pub mod journal;
+pub mod kubernetes;
 pub mod learner;
 pub mod log;
+pub mod model_cli;
+pub mod placement;
 pub mod replay;
+pub mod report_cli;
 pub mod retrain;
+pub mod savings_cli;
+mod savings_sim;
 pub mod service;
+mod service_client;
+pub mod simulate;
 pub mod site_task;
+pub mod slurm;
 mod store_cli;
+pub mod study;
 pub mod train;
+pub mod versus;
 mod views;
 pub mod wire_client;
 

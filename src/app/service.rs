@@ -4,24 +4,29 @@
 //! Invariants: it starts although a broker is away or a model is missing, and says so; it does not start with an address
 //! in use, a data directory that is held by another, or a site file that does not check.
 
+use super::access::Keyring;
+use super::alarms;
 use super::backend::ServiceBackend;
 use super::brain::Brain;
 use super::cli::ServeArgs;
 use super::config::{Config, ConfiguredSite, Overrides, StoreSettings};
+use super::door::{self, TlsDoor};
 use super::history::{self, HistoryFile};
 use super::influx::Influx;
 use super::learner::PlantModel;
 use super::site_task::{self, Core, SiteShared, host_now};
+use crate::api::access::Peer;
 use crate::event::Tally;
 use crate::forecast::Forecaster;
 use crate::ingest::SiteIngest;
 use crate::ingest::mqtt::{BrokerAddress, LinkOptions, MqttLink, TlsFiles};
 use crate::plant::{greybox, identified};
+use crate::signal::tariff::Tariff;
 use crate::site::Classes;
 use crate::store::{Embedded, Expired, Store, StoreError};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -77,6 +82,16 @@ pub fn load_models(config: &Config, site: &ConfiguredSite) -> Models {
         }
     }
     models
+}
+
+/// Reads what electricity costs and emits at a site: (price €/MWh, carbon g/kWh).
+pub fn load_tariffs(site: &ConfiguredSite) -> Result<(Option<Tariff>, Option<Tariff>), String> {
+    let s = &site.file.signals;
+    let one = |value: Option<f64>, file: &Option<String>| match file {
+        Some(f) => Tariff::load(&site.dir.join(f)).map(Some).map_err(|e| e.to_string()),
+        None => Ok(value.map(Tariff::Constant)),
+    };
+    Ok((one(s.price_eur_per_mwh, &s.price_file)?, one(s.carbon_g_per_kwh, &s.carbon_file)?))
 }
 
 /// Where models go that were learnt while the service ran.
@@ -167,6 +182,7 @@ impl Service {
                 tracing::warn!(site = site.site.id, "{finding}");
             }
             let mut brain = Brain::new(Arc::clone(&site), models.plant, models.load);
+            (brain.price, brain.carbon) = load_tariffs(configured)?;
             if site.control.learns() {
                 brain.learner.root = Some(learnt_models(config));
                 let (_, rows) = history::from_store(&embedded, &site, None)?;
@@ -194,8 +210,10 @@ impl Service {
                 readings_synced: AtomicU64::new(0),
                 sync_after: if options.lock_step { SYNC_LOCK_STEP } else { SYNC_AFTER },
                 clock_moved: AtomicI64::new(0),
+                over: AtomicBool::new(false),
                 queued: AtomicU64::new(0),
                 batch: AtomicU64::new(0),
+                alarms: Mutex::default(),
                 store_trouble: Mutex::new(String::new()),
                 pending_fit: Mutex::new(None),
             });
@@ -205,9 +223,19 @@ impl Service {
         }
         tasks.push(tokio::spawn(super::retrain::run(config.clone(), sites.clone(), Arc::clone(&store), stopped.clone())));
         tasks.push(tokio::spawn(keep_days(sites.clone(), Arc::clone(&store), config.store.clone(), stopped.clone())));
+        let gate_tally = Arc::clone(&tally);
         let backend = Arc::new(ServiceBackend::new(sites.clone(), Arc::clone(&store), influx.clone(), tally, changes));
+        tasks.push(tokio::spawn(alarms::run(
+            Arc::clone(&backend),
+            sites.clone(),
+            config.data_dir.clone(),
+            config.notify.clone(),
+            stopped.clone(),
+        )));
         let addr = listener.local_addr().map_err(|e| e.to_string())?;
-        tasks.push(serve_http(listener, Arc::clone(&backend), stopped)?);
+        let gate = Keyring::open(&config.data_dir, config.access.clone(), Arc::clone(&gate_tally));
+        let router = crate::api::guarded(backend.clone(), Arc::new(gate));
+        tasks.push(serve_http(listener, router, config.https.server(config)?, stopped)?);
         Ok(Service { sites, store, backend, addr, stop, tasks, influx })
     }
 
@@ -231,17 +259,22 @@ impl Service {
 
 fn serve_http(
     listener: std::net::TcpListener,
-    backend: Arc<ServiceBackend>,
+    router: axum::Router,
+    tls: Option<Arc<tokio_rustls::rustls::ServerConfig>>,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<JoinHandle<()>, String> {
     listener.set_nonblocking(true).map_err(|e| e.to_string())?;
     let listener = tokio::net::TcpListener::from_std(listener).map_err(|e| e.to_string())?;
-    let router = crate::api::router(backend);
+    let service = router.into_make_service_with_connect_info::<Peer>();
     Ok(tokio::spawn(async move {
-        let served = axum::serve(listener, router).with_graceful_shutdown(async move {
+        let stop = async move {
             let _ = stopped.wait_for(|s| *s).await;
-        });
-        if let Err(e) = served.await {
+        };
+        let served = match tls {
+            None => axum::serve(listener, service).with_graceful_shutdown(stop).await,
+            Some(server) => axum::serve(TlsDoor::new(listener, server), service).with_graceful_shutdown(stop).await,
+        };
+        if let Err(e) = served {
             tracing::error!("the HTTP server stopped: {e}");
         }
     }))
@@ -321,11 +354,14 @@ pub async fn shutdown_signal() {
 pub fn run(args: ServeArgs) -> Result<(), String> {
     let overrides = Overrides { broker: args.broker.clone(), data_dir: args.data_dir, listen: args.listen };
     let config = Config::load(&args.config, &overrides).map_err(|e| e.to_string())?;
-    let listener = listen(config.listen_addr()?)?;
+    let addr = config.listen_addr()?;
+    door::check(&config, addr)?;
+    let listener = listen(addr)?;
+    let scheme = if config.https.cert.is_some() { "https" } else { "http" };
     let options = StartOptions { broker_overridden: args.broker.is_some(), lock_step: false, history: args.history };
     runtime()?.block_on(async {
         let service = Service::start(&config, listener, &options).await?;
-        println!("tramuntana {}: page and API on http://{}", env!("CARGO_PKG_VERSION"), service.addr);
+        println!("tramuntana {}: page and API on {scheme}://{}", env!("CARGO_PKG_VERSION"), service.addr);
         shutdown_signal().await;
         tracing::info!("stopping");
         service.stop().await;

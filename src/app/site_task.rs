@@ -9,6 +9,7 @@
 //! read and the broker's flow control does the rest; requests go out before the echo that covers them, on one connection; each site
 //! has its own task, link, clock and mode, so that one being unreachable leaves the other at work.
 
+use super::alarms::book::Book;
 use super::brain::Brain;
 use super::influx::Mirror;
 use super::learner::{FIT_WAIT, FitJob};
@@ -23,7 +24,7 @@ use crate::site::{ClockSource, SiteFile};
 use crate::store::{Appended, Store, StoreError};
 use crate::time::{Span, Timestamp};
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -69,6 +70,9 @@ pub struct SiteShared {
     pub batch: AtomicU64,
     /// Host time when the site's clock last moved.
     pub clock_moved: AtomicI64,
+    /// The plant was simulated and its days are over: silence is no fault.
+    pub over: AtomicBool,
+    pub alarms: Mutex<Book>,
     /// Why the store refuses, empty when it does not.
     pub store_trouble: Mutex<String>,
     /// A fit that took longer than the site's task waits for it.
@@ -78,6 +82,10 @@ pub struct SiteShared {
 impl SiteShared {
     pub fn core(&self) -> MutexGuard<'_, Core> {
         self.core.lock().unwrap_or_else(|e| e.into_inner())
+    }
+    /// Take it before [`SiteShared::core`], never after.
+    pub fn book(&self) -> MutexGuard<'_, Book> {
+        self.alarms.lock().unwrap_or_else(|e| e.into_inner())
     }
     pub fn id(&self) -> &str {
         &self.site.site.id
@@ -238,7 +246,7 @@ fn heartbeat(shared: &SiteShared) {
 /// Steps the mode on the host's clock while the site's own stands still.
 fn watch(shared: &SiteShared) {
     let moved = shared.clock_moved.load(Ordering::Relaxed);
-    if shared.site.bus.clock != ClockSource::Bms || moved == 0 {
+    if shared.site.bus.clock != ClockSource::Bms || moved == 0 || shared.over.load(Ordering::Relaxed) {
         return;
     }
     let now = host_now();

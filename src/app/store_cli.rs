@@ -103,7 +103,7 @@ impl Intake for Filing<'_> {
         match self.point(&sample) {
             Ok((point, unit)) => {
                 let value = sample.value * unit.scale + unit.offset;
-                self.waiting.push(Reading { point, at: sample.at, value, quality: sample.quality });
+                self.waiting.push(Reading { point, at: sample.at.at, ns: sample.at.ns, value, quality: sample.quality });
             }
             Err(why) => self.refuse(0, format!("{}: {why}", sample.path)),
         }

@@ -1,21 +1,54 @@
-//! Small views of a site's state that the backend's answers are made of: links, alarms, lines, bands.
+//! Small views of a site's state that the backend's answers are made of: links, lines, bands.
 
 use super::backend::DemoView;
 use super::influx::Mirror;
 use super::journal::Row;
 use super::site_task::{Core, SiteShared};
 use crate::api::chart::{Band, Line};
-use crate::api::model::{Alarm, Link, MirrorHealth, Severity, SiteStatus};
+use crate::api::model::{Link, LoopMode, MirrorHealth};
 use crate::control::{self, Mode};
 use crate::ingest::mqtt::LinkState;
 use crate::time::Timestamp;
 
-/// A site whose clock has stood still this long, on the host's clock, is said to be silent, s.
-const SILENT_S: f64 = 60.0;
-
 pub(super) fn unit_of(s: &SiteShared, core: &Core, actuator: &str) -> String {
     let Some(a) = s.site.actuator(actuator) else { return String::new() };
     core.ingest.catalogue().select(&a.in_force).next().map_or_else(String::new, |p| p.kind.unit().to_owned())
+}
+
+/// Who holds and why.
+pub(super) fn held_text(h: &control::mode::Hold) -> String {
+    if h.why.is_empty() { h.who.clone() } else { format!("{}: {}", h.who, h.why) }
+}
+
+/// An objective's name in the site file.
+pub(super) fn objective_text(o: crate::site::Objective) -> &'static str {
+    use crate::site::Objective::*;
+    match o {
+        KwhPerGpuHour => "kwh_per_gpu_hour",
+        Eur => "eur",
+        KgCo2 => "kg_co2",
+        PeakKw => "peak_kw",
+        Weighted => "weighted",
+    }
+}
+
+/// What may be done with each loop that has a setpoint of ours.
+pub(super) fn loops(s: &SiteShared, core: &Core) -> Vec<LoopMode> {
+    let c = &core.brain.controller;
+    let steered = |id: &String| s.site.actuators.iter().any(|a| a.loop_id == *id);
+    (s.site.loops.iter().filter(|l| steered(&l.id)))
+        .map(|l| LoopMode {
+            id: l.id.clone(),
+            name: l.name.clone(),
+            mode: match c.orders().operation(&l.id, c.wanted()) {
+                control::Operation::Shadow => "shadow",
+                control::Operation::Advise => "advise",
+                control::Operation::Auto => "auto",
+            }
+            .into(),
+            held: c.orders().hold(&l.id).map(held_text),
+        })
+        .collect()
 }
 
 /// Why a site is in its mode, in words; empty where it is where the operators want it.
@@ -66,121 +99,6 @@ pub(super) fn mirror(m: &Mirror) -> MirrorHealth {
         refused_why: s.refused_why,
         dropped: m.dropped(),
     }
-}
-
-/// What is wrong with a site and what to do about it.
-pub(super) fn alarms(s: &SiteShared, core: &Core, status: &SiteStatus) -> Vec<Alarm> {
-    let mut alarms = Vec::new();
-    let mut add = |id: &str, severity, since: Option<i64>, text: String, action: &str| {
-        alarms.push(Alarm { id: id.into(), severity, since: since.unwrap_or(0), text, action: action.into() });
-    };
-    if status.link.state == "down" {
-        add(
-            "broker",
-            Severity::Critical,
-            status.link.since,
-            status.link.why.clone(),
-            "check the broker and the network; it is tried again by itself",
-        );
-    }
-    let trouble = s.trouble();
-    if !trouble.is_empty() {
-        add(
-            "store",
-            Severity::Critical,
-            None,
-            trouble,
-            "free space in the data directory; nothing is acknowledged until then, the broker keeps it",
-        );
-    }
-    if status.link.state == "up" && status.clock_age_s.is_some_and(|a| a > SILENT_S) && s.site.bus.clock == crate::site::ClockSource::Bms {
-        add(
-            "silent",
-            Severity::Warning,
-            None,
-            "the site's clock stands still: no heartbeat comes".into(),
-            "check the building management system's MQTT client",
-        );
-    }
-    if let Some(m) = s.mirror.as_ref().map(|m| m.state()).filter(|m| matches!(m.state, "waiting" | "refused")) {
-        let action =
-            if m.state == "refused" { "mend [influx] of the configuration, or the server" } else { "none: it is tried again by itself" };
-        let severity = if m.state == "refused" { Severity::Warning } else { Severity::Notice };
-        add("influx", severity, m.since.map(|t| t.0), m.why, action);
-    }
-    for f in core.ingest.findings() {
-        let action = "compare the points with a hand-held instrument; the values are marked until they agree again";
-        add(
-            &format!("check-{}", f.check.replace(' ', "-")),
-            Severity::Warning,
-            Some(f.since.0),
-            format!("{}: {}", f.check, f.text),
-            action,
-        );
-    }
-    let brain = &core.brain;
-    if !s.site.actuators.is_empty() {
-        if brain.model.is_none() {
-            add(
-                "plant-model",
-                Severity::Notice,
-                None,
-                "there is no plant model: nothing is recommended".into(),
-                "identify the plant: tramuntana identify",
-            );
-        }
-        if brain.drift.alarm {
-            add(
-                "drift",
-                Severity::Warning,
-                None,
-                "the plant answers differently than its model".into(),
-                "identify the plant again; look for fouling or a stuck valve",
-            );
-        }
-        if matches!(status.mode.as_str(), "guarded" | "fail_safe") {
-            add(
-                "mode",
-                Severity::Warning,
-                None,
-                format!("{}: {}", status.mode.replace('_', "-"), status.mode_why),
-                "control comes back by itself when the cause is gone",
-            );
-        }
-    }
-    if let Some(row) = &brain.journal.last {
-        for (limit, [value, max, min]) in s.site.limits.iter().zip(&row.limits) {
-            if *value > *max || *value < *min {
-                add(
-                    &format!("limit-{}", limit.id),
-                    Severity::Critical,
-                    Some(row.at.0),
-                    format!("{} is beyond its limit: {value:.1}", limit.name),
-                    "leave auto and look at the plant",
-                );
-            }
-        }
-    }
-    if core.ingest.clock().is_some() {
-        for finding in brain.findings.iter().take(3) {
-            add("binding", Severity::Notice, None, finding.clone(), "mend the site file's selector, or the point's metadata");
-        }
-    }
-    if let (Some((at, news)), Some(now)) = (&brain.model_news, core.ingest.clock())
-        && now - *at < crate::time::Span::hours(24)
-    {
-        add("load-model", Severity::Notice, None, news.clone(), "none: the better of both is in force");
-    }
-    if let Some(f) = brain.forecasts.iter().find(|f| f.fallback.is_some()) {
-        add(
-            "forecast",
-            Severity::Notice,
-            None,
-            format!("forecast of {}: {}", f.target, f.fallback.clone().unwrap_or_default()),
-            "none: a naive forecast stands in",
-        );
-    }
-    alarms
 }
 
 pub(super) fn line(rows: &[&Row], f: impl Fn(&Row) -> f64) -> Line {

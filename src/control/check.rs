@@ -7,7 +7,7 @@
 
 use super::mode::Orders;
 use super::view::{STALE, View};
-use crate::site::Limit;
+use crate::site::{Actuator, Limit};
 use crate::time::{Span, Timestamp};
 use std::collections::VecDeque;
 
@@ -21,12 +21,19 @@ pub struct Memory {
     seen: VecDeque<(Timestamp, f64)>,
     last_asked: Option<(Timestamp, f64)>,
     last_change: Option<Timestamp>,
+    /// Setpoint in force at the tick before, and when a state (see [`Actuator::is_discrete`]) was last seen to change or asked to.
+    before: Option<f64>,
+    switched: Option<Timestamp>,
 }
 
 impl Memory {
     /// Notes a setpoint in force; to be called each tick before judging.
     pub fn in_force(&mut self, now: Timestamp, value: f64) {
         if value.is_finite() {
+            if self.before.is_some_and(|b| (b - value).abs() >= 0.5) {
+                self.switched = Some(now);
+            }
+            self.before = Some(value);
             self.seen.push_back((now, value));
         }
         while self.seen.front().is_some_and(|(t, _)| now - *t >= TEN_MINUTES) || self.seen.len() > 512 {
@@ -39,9 +46,17 @@ impl Memory {
         let before = self.last_asked.map_or(in_force, |(_, v)| v);
         if (before - value).abs() > EPS {
             self.last_change = Some(now);
+            if (value - in_force).abs() >= 0.5 {
+                self.switched = Some(now);
+            }
         }
         self.last_asked = Some((now, value));
         self.seen.push_back((now, value));
+    }
+
+    /// When a state may change again: its dwell after the last change that was seen or asked for.
+    pub fn may_switch(&self, now: Timestamp, dwell: Span) -> bool {
+        self.switched.is_none_or(|t| now - t >= dwell)
     }
 
     /// Forgets the request that was out, but not the levels of the last ten minutes.
@@ -77,7 +92,7 @@ pub fn check(view: &View, i: usize, value: f64, memory: &Memory, orders: &Orders
         if (value - pin.value).abs() > (pin.value - now_c).abs() + EPS {
             return Some(format!("pinned at {} by {}", pin.value, pin.who));
         }
-    } else if let Some(hold) = &orders.hold
+    } else if let Some(hold) = orders.hold(&a.loop_id)
         && moves
         && !hand_back
     {
@@ -85,6 +100,9 @@ pub fn check(view: &View, i: usize, value: f64, memory: &Memory, orders: &Orders
     }
     if value < a.lo - EPS || value > a.hi + EPS {
         return Some(format!("{value:.2} is outside {} … {}", a.lo, a.hi));
+    }
+    if a.is_discrete() {
+        return switch(view, a, value, now_c, memory, hand_back);
     }
     // Slew: against the setpoint in force, over the time since our last change and at most one control tick.
     let tick_ms = view.site.control.tick().0;
@@ -127,6 +145,23 @@ pub fn check(view: &View, i: usize, value: f64, memory: &Memory, orders: &Orders
         }
     }
     None
+}
+
+/// A state of a machine: a whole one, and not before the machine's least time in its state is over, whoever switched it.
+fn switch(view: &View, a: &Actuator, value: f64, now_value: f64, memory: &Memory, hand_back: bool) -> Option<String> {
+    if (value - value.round()).abs() > EPS {
+        return Some(format!("{value:.2} is no state: whole numbers from {} to {}", a.lo, a.hi));
+    }
+    if (value - now_value).abs() < 0.5 {
+        return None;
+    }
+    let dwell = Span::seconds(i64::from(a.dwell_s));
+    if let Some(t) = memory.switched
+        && view.now - t < dwell
+    {
+        return Some(format!("it was switched less than {} s ago", a.dwell_s));
+    }
+    if hand_back { None } else { view.site.limits.iter().find_map(|l| rests_on_stale(view, l)) }
 }
 
 /// A limit whose value is the setpoint itself. A step that brings a breaking setpoint nearer to the limit may pass.

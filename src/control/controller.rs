@@ -6,6 +6,7 @@
 //! on the other side after their hold time, ours are renewed each tick).
 
 mod learning;
+mod loops;
 
 use super::check::{self, Memory};
 use super::desk::Track;
@@ -20,6 +21,13 @@ use crate::plant::predict::Predict;
 use crate::site::{Actuator, SiteFile};
 use crate::time::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
+
+/// Errors of the model that are no surprise, in standard deviations, and the part by which a surprise fades in a tick.
+const SURPRISE_SIGMAS: f64 = 1.5;
+const SURPRISE_FADES: f64 = 0.1;
+/// Part of what a value is inside its margin by that a surprise grows with in a tick, and how many margins it may come to.
+const SURPRISE_GROWS: f64 = 0.5;
+const SURPRISE_MARGINS: f64 = 10.0;
 
 /// How long an approval lets its targets be followed.
 pub const APPROVAL: Span = Span::hours(2);
@@ -62,6 +70,8 @@ pub enum OrderError {
     NoActuator { site: String, id: String },
     #[error("{value} is outside {lo} … {hi} of {id}")]
     OutOfBounds { id: String, value: f64, lo: f64, hi: f64 },
+    #[error("no loop of {site} is named {id:?}")]
+    NoLoop { site: String, id: String },
 }
 
 /// An approval that stands.
@@ -80,12 +90,18 @@ pub struct Approval {
 pub struct Controller {
     site: String,
     actuators: Vec<Actuator>,
+    /// Identifiers of the site's loops.
+    loops: Vec<String>,
     wanted: Operation,
     mode: Mode,
     orders: Orders,
     tracks: Vec<Track>,
     memory: Vec<Memory>,
     prior: Option<Vec<f64>>,
+    /// What was expected of each limited value (with the model's error) for this tick, and when.
+    expected: Option<(Timestamp, Vec<(f64, f64)>)>,
+    /// How much nearer to its limit each limited value is than was expected.
+    surprise: Vec<f64>,
     last: Option<Recommendation>,
     approval: Option<Approval>,
     tuning: Tuning,
@@ -112,12 +128,15 @@ impl Controller {
         Controller {
             site: site.site.id.clone(),
             actuators: site.actuators.clone(),
+            loops: site.loops.iter().map(|l| l.id.clone()).collect(),
             wanted: site.control.mode.into(),
             mode: Mode::Warming { since: now, waiting_for: vec![] },
             orders: Orders::default(),
             tracks: vec![Track::default(); n],
             memory: vec![Memory::default(); n],
             prior: None,
+            expected: None,
+            surprise: vec![],
             last: None,
             approval: None,
             tuning,
@@ -180,6 +199,7 @@ impl Controller {
                 named(&actuator)?;
                 self.orders.pins.remove(&actuator);
             }
+            Order::LoopMode { .. } | Order::LoopHold { .. } => self.order_loop(order, who, why, now)?,
         }
         let before = self.mode.name();
         if self.wanted == Operation::Shadow && !matches!(self.mode, Mode::Warming { .. } | Mode::Shadow) {
@@ -194,7 +214,8 @@ impl Controller {
 
     /// Lets the targets of the newest recommendation go out (advise).
     pub fn approve(&mut self, id: &str, who: &str, why: &str, now: Timestamp) -> Result<(), ApproveError> {
-        if self.mode != Mode::Advise {
+        let advised = |a: &Actuator| self.orders.operation(&a.loop_id, self.wanted) == Operation::Advise;
+        if self.mode != Mode::Advise && !(self.mode == Mode::Auto && self.actuators.iter().any(advised)) {
             return Err(ApproveError::NotAdvise { site: self.site.clone(), mode: self.mode.name() });
         }
         let newest = self.last.as_ref().map_or("none", |r| r.id.as_str());
@@ -215,10 +236,13 @@ impl Controller {
         tally.add(TICKS, &self.site, 1);
         self.ticks += 1;
         self.observe(view, tally);
+        self.compare(view);
         // Analyse.
         let mut unfit = assess(view, model);
         let start = self.clean_start(view);
-        let plan = model.filter(|m| m.fit().usable()).and_then(|m| plan(view, &start, m, &self.tuning));
+        let usable = model.filter(|m| m.fit().usable());
+        let plan = usable.and_then(|m| plan(view, &start, m, &self.tuning));
+        let advice = usable.and_then(|m| self.advice(view, &start, m));
         if let Some(p) = &plan {
             let limit = |i: &usize| view.site.limits.get(*i).map_or_else(String::new, |l| l.name.clone());
             unfit.extend(p.unknown_limits.iter().map(|i| Why::UnknownLimit(limit(i))));
@@ -237,10 +261,11 @@ impl Controller {
                 }
                 p.first = self.dithered(view, &p);
             }
-            let r = self.recommend(view, model, &p, tally);
+            let r = self.recommend(view, model, &p, advice.as_ref(), tally);
             self.prior = Some(p.targets.clone());
+            self.expected = matches!(self.mode, Mode::Auto).then(|| (view.now, p.next.clone()));
             if matches!(self.mode, Mode::Auto) {
-                self.follow(view, &p.first, false, &mut out.requests);
+                self.follow_loops(view, &p.first, &mut out.requests);
             }
             self.last = Some(r.clone());
             out.recommendation = Some(r);
@@ -249,9 +274,9 @@ impl Controller {
         }
         match self.mode {
             Mode::Guarded { .. } => self.renew(view, &mut out.requests),
-            Mode::Advise => self.follow_approval(view, &mut out.requests),
+            Mode::Advise => self.follow_loops(view, &[], &mut out.requests),
             Mode::Learning { .. } => self.excite(view, &mut out),
-            Mode::FailSafe { .. } if !unfit.contains(&Why::KickedOut) => self.hand_back(view, &mut out.requests),
+            Mode::FailSafe { .. } if !unfit.contains(&Why::KickedOut) => self.hand_back(view, &|_| true, &mut out.requests),
             _ => {}
         }
         for r in &out.requests {
@@ -310,6 +335,32 @@ impl Controller {
         }
     }
 
+    /// What the plant does that its model does not know of (a pump lost, a fouled exchanger) shows in limited values that come nearer to
+    /// their limits than was expected. The surprise is kept from the limit as long as it lasts, and only ever towards safety.
+    fn compare(&mut self, view: &View) {
+        let n = view.site.limits.len();
+        self.surprise.resize(n, 0.0);
+        let tick = view.site.control.tick();
+        let expected = self.expected.take().filter(|(t, _)| (view.now - *t).0.abs() <= 2 * tick.0);
+        for (i, l) in view.site.limits.iter().enumerate() {
+            let measured = view.role(&l.role);
+            let usable = |e: &&(f64, f64)| e.0.is_finite() && e.1.is_finite() && !measured.is_stale();
+            let known = expected.as_ref().and_then(|(_, e)| e.get(i)).filter(usable);
+            let over = |v: f64| l.max.map_or(0.0, |_| measured.value - v).max(l.min.map_or(0.0, |_| v - measured.value));
+            let (below, above) = l.above.as_ref().map_or((0.0, 0.0), |r| (view.role(r).low, view.role(r).high));
+            let clear = l.max.map_or(f64::MAX, |m| m + below - measured.value).min(l.min.map_or(f64::MAX, |m| measured.value - above - m));
+            let s = &mut self.surprise[i];
+            *s = match known {
+                // Inside its margin already: what the model is wrong by counts whole, and more with every tick that it stays there.
+                Some((v, _)) if clear < l.margin && l.actuator.is_none() => s.max(over(*v)) + SURPRISE_GROWS * (l.margin - clear),
+                Some((v, sigma)) if over(*v) - SURPRISE_SIGMAS * sigma > *s => over(*v) - SURPRISE_SIGMAS * sigma,
+                Some((v, sigma)) => *s + SURPRISE_FADES * (over(*v) - SURPRISE_SIGMAS * sigma - *s),
+                None => *s * (1.0 - SURPRISE_FADES),
+            }
+            .clamp(0.0, SURPRISE_MARGINS * l.margin.max(1.0) + l.reserve);
+        }
+    }
+
     fn step_mode(&mut self, view: &View, unfit: &[Why], tally: &Tally) -> Vec<ModeEvent> {
         let done = self.handed_back(view);
         let may_learn = self.may_learn && self.orders.hold.is_none();
@@ -344,32 +395,40 @@ impl Controller {
         let back = |(i, t): (usize, &Track)| {
             let Some((_, asked)) = t.asked else { return true };
             let (Some(a), Some(v)) = (view.site.actuators.get(i), view.actuators.get(i)) else { return true };
-            (asked - a.default).abs() < 1e-6 && (v.in_force.value - a.default).abs() <= a.step
+            (asked - a.default).abs() < 1e-6 && (v.in_force.value - a.default).abs() <= near(a)
         };
         self.tracks.iter().enumerate().all(back)
     }
 
     fn start(&self, view: &View) -> Start {
         let tick = view.site.control.tick();
-        let mut s = Start { base: vec![], reach: vec![], fixed: vec![], prior: self.prior.clone() };
+        let mut s = Start { base: vec![], reach: vec![], fixed: vec![], prior: self.prior.clone(), surprise: self.surprise.clone() };
         for (i, a) in view.site.actuators.iter().enumerate() {
             let in_force = view.actuators.get(i).map_or(f64::NAN, |v| v.in_force.value);
             let track = &self.tracks[i];
+            let operation = self.operation(a);
             // What was asked and has come into force, but for the noise of its read-back, is the base.
-            let base = track.asked.map(|(_, v)| v).filter(|v| (v - in_force).abs() <= a.step).unwrap_or(in_force);
+            let base = track.asked.map(|(_, v)| v).filter(|v| (v - in_force).abs() <= near(a)).unwrap_or(in_force);
             let pin = self.orders.pins.get(&a.id).map(|p| p.value);
-            let still = self.orders.hold.is_some() || view.actuators.get(i).is_none_or(|v| v.request_points == 0);
-            let reach = if track.dwell_over(a, view.now) { track.reach(a, in_force, view.now, tick) } else { (base, base) };
+            let still = self.orders.hold(&a.loop_id).is_some() || view.actuators.get(i).is_none_or(|v| v.request_points == 0);
+            let reach = match a.is_discrete() {
+                true if self.memory[i].may_switch(view.now, Span::seconds(i64::from(a.dwell_s))) => (a.lo, a.hi),
+                true => (base, base),
+                false if track.dwell_over(a, view.now) => track.reach(a, in_force, view.now, tick),
+                false => (base, base),
+            };
             s.base.push(base);
             s.reach.push(reach);
-            s.fixed.push(pin.or(still.then_some(base)));
+            s.fixed.push(pin.or(still.then_some(base)).or_else(|| self.not_ours(i, a, operation, base)));
         }
         s
     }
 
-    fn recommend(&self, view: &View, model: Option<&dyn Predict>, p: &Plan, tally: &Tally) -> Recommendation {
+    fn recommend(&self, view: &View, model: Option<&dyn Predict>, acted: &Plan, advice: Option<&Plan>, tally: &Tally) -> Recommendation {
         let (mut items, mut withheld) = (vec![], vec![]);
         for (i, a) in view.site.actuators.iter().enumerate() {
+            // What a loop would be asked for that is not in auto stands in the plan that leaves it free.
+            let p = advice.filter(|_| self.operation(a) != Operation::Auto).unwrap_or(acted);
             let from = view.actuators.get(i).map_or(f64::NAN, |v| v.in_force.value);
             let unit = unit_of(view, a);
             match check::check(view, i, p.first[i], &self.memory[i], &self.orders, false) {
@@ -380,7 +439,7 @@ impl Controller {
                     from,
                     asked: p.first[i],
                     target: p.targets[i],
-                    reason: explain::reason(from, p.first[i], p.targets[i], unit),
+                    reason: explain::reason(a, from, p.first[i], p.targets[i], unit),
                 }),
                 Some(reason) => {
                     tally.add(WITHHELD, &format!("{}/{}", self.site, a.id), 1);
@@ -388,7 +447,9 @@ impl Controller {
                 }
             }
         }
+        let p = acted;
         let horizon_h = self.tuning.step.as_hours_f64() * self.tuning.steps as f64;
+        let known = |v: f64| v.is_finite().then_some(v);
         let limit =
             |(i, margin): (usize, f64)| view.site.limits.get(i).map(|l| Binding { limit: l.id.clone(), name: l.name.clone(), margin });
         let expects = Expects {
@@ -400,6 +461,11 @@ impl Controller {
             kwh_per_gpu_hour: view.gpus_allocated.filter(|g| *g > 0.0).map(|g| p.plan_kwh / (g * horizon_h)),
             binding: p.binding.and_then(limit),
             feasible: p.feasible(),
+            objective: view.site.control.objective,
+            saves_vs_fixed_eur: known(p.fixed_toll.eur - p.plan_toll.eur),
+            saves_vs_fixed_kg_co2: known(p.fixed_toll.kg_co2 - p.plan_toll.kg_co2),
+            peak_kw: known(p.plan_toll.peak_kw),
+            peak_fixed_kw: known(p.fixed_toll.peak_kw),
         };
         let explanation = explain::explain(view, p, &items, &withheld, &expects);
         let mut models: Vec<String> = model.iter().map(|m| m.name().to_owned()).collect();
@@ -421,9 +487,10 @@ impl Controller {
         .sealed()
     }
 
-    /// Asks for `values`, each through the checker; what is withheld falls back to a renewal of what was asked.
+    /// Asks for `values`, each through the checker; what is withheld falls back to a renewal of what was asked. An actuator whose
+    /// value is infinite is left out.
     fn follow(&mut self, view: &View, values: &[f64], hand_back: bool, out: &mut Vec<Request>) {
-        for (i, &value) in values.iter().enumerate() {
+        for (i, &value) in values.iter().enumerate().filter(|(_, v)| !v.is_infinite()) {
             let in_force = view.actuators.get(i).map_or(f64::NAN, |v| v.in_force.value);
             let before = self.tracks[i].asked.map(|(_, v)| v);
             if before.is_none() && (value - in_force).abs() < 1e-9 {
@@ -441,20 +508,21 @@ impl Controller {
         self.follow(view, &values, false, out);
     }
 
-    fn follow_approval(&mut self, view: &View, out: &mut Vec<Request>) {
+    /// Follows the approved targets of some actuators, or hands them back where nothing is approved.
+    fn follow_approval(&mut self, view: &View, of: &dyn Fn(usize) -> bool, out: &mut Vec<Request>) {
         match self.approval.clone() {
             Some(a) => {
-                let values = self.towards(view, &a.targets);
+                let values = only(self.towards(view, &a.targets), of);
                 self.follow(view, &values, false, out);
             }
-            None => self.hand_back(view, out),
+            None => self.hand_back(view, of, out),
         }
     }
 
-    fn hand_back(&mut self, view: &View, out: &mut Vec<Request>) {
+    fn hand_back(&mut self, view: &View, of: &dyn Fn(usize) -> bool, out: &mut Vec<Request>) {
         let defaults: Vec<f64> = view.site.actuators.iter().map(|a| a.default).collect();
         let mut values = self.towards(view, &defaults);
-        for (i, a) in view.site.actuators.iter().enumerate() {
+        for (i, a) in view.site.actuators.iter().enumerate().filter(|(i, _)| of(*i)) {
             let there = view.actuators.get(i).is_some_and(|v| (v.in_force.value - a.default).abs() <= 0.5 * a.step);
             if self.tracks[i].asked.is_none() {
                 values[i] = f64::NAN;
@@ -465,7 +533,7 @@ impl Controller {
                 values[i] = f64::NAN;
             }
         }
-        self.follow(view, &values, true, out);
+        self.follow(view, &only(values, of), true, out);
     }
 
     fn towards(&self, view: &View, targets: &[f64]) -> Vec<f64> {
@@ -474,6 +542,9 @@ impl Controller {
             .map(|(i, _)| {
                 let target = targets.get(i).copied().filter(|t| t.is_finite()).unwrap_or(s.base[i]);
                 let (lo, hi) = s.reach[i];
+                if view.site.actuators[i].is_discrete() {
+                    return if lo < hi { target.round() } else { s.base[i].round() };
+                }
                 if lo <= hi && target.is_finite() { target.clamp(lo, hi) } else { f64::NAN }
             })
             .collect()
@@ -484,6 +555,16 @@ impl Controller {
         self.memory[i].sent(view.now, value, in_force);
         out.push(Request { actuator: i, id: view.site.actuators[i].id.clone(), value });
     }
+}
+
+/// How near a read-back is that is taken for the value itself.
+fn near(a: &Actuator) -> f64 {
+    if a.is_discrete() { 0.5 * a.step } else { a.step }
+}
+
+/// Values of some actuators; the others are marked to be left out.
+fn only(values: Vec<f64>, of: &dyn Fn(usize) -> bool) -> Vec<f64> {
+    values.into_iter().enumerate().map(|(i, v)| if of(i) { v } else { f64::INFINITY }).collect()
 }
 
 fn unit_of(view: &View, a: &Actuator) -> &'static str {

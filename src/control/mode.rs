@@ -26,13 +26,13 @@ use std::collections::BTreeMap;
 
 /// Ticks of good inputs in a row before control resumes.
 pub const FIT_TICKS: u32 = 2;
-/// Time in Guarded before setpoints are handed back.
-pub const PATIENCE: Span = Span::minutes(15);
+/// Time in Guarded before setpoints are handed back: over at the second tick of five minutes, wherever between two ticks it began.
+pub const PATIENCE: Span = Span::seconds(301);
 /// Time of good inputs before setpoints are moved to learn.
 pub const WATCH: Span = Span::minutes(30);
 
 /// What the operators want us to do when all is well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Operation {
     Shadow,
@@ -250,6 +250,28 @@ pub struct Orders {
     pub hold: Option<Hold>,
     /// By actuator identifier.
     pub pins: BTreeMap<String, Pin>,
+    /// By loop identifier: loops that are to be run with more care than their site.
+    #[serde(default)]
+    pub loops: BTreeMap<String, LoopOrder>,
+}
+
+/// Standing orders for one loop.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LoopOrder {
+    /// At most this; the site's own where absent.
+    pub operation: Option<Operation>,
+    pub hold: Option<Hold>,
+}
+
+impl Orders {
+    /// What may be done with a loop when the site may do `site`: never more than the site.
+    pub fn operation(&self, loop_id: &str, site: Operation) -> Operation {
+        self.loops.get(loop_id).and_then(|l| l.operation).map_or(site, |own| own.min(site))
+    }
+    /// The hold that keeps a loop's setpoints still: its own, or the site's.
+    pub fn hold(&self, loop_id: &str) -> Option<&Hold> {
+        self.hold.as_ref().or_else(|| self.loops.get(loop_id)?.hold.as_ref())
+    }
 }
 
 /// What an operator may order.
@@ -270,6 +292,18 @@ pub enum Order {
     },
     /// Out of auto at once: hand back and stay in shadow.
     Leave,
+    /// One loop runs at most so; `None` = as its site does. `shadow` hands its setpoints back.
+    LoopMode {
+        #[serde(rename = "loop")]
+        id: String,
+        to: Option<Operation>,
+    },
+    /// Keeps one loop's setpoints as they are, or lets go.
+    LoopHold {
+        #[serde(rename = "loop")]
+        id: String,
+        hold: bool,
+    },
 }
 
 #[cfg(test)]
@@ -284,8 +318,10 @@ mod tests {
         assert_eq!(m, Mode::Auto);
         let m = m.step(t(5), Operation::Auto, &stale, true, false, false);
         assert_eq!(m.name(), "guarded");
-        let m = m.step(t(10), Operation::Auto, &stale, true, false, false).step(t(20), Operation::Auto, &stale, true, false, false);
-        assert_eq!(m.name(), "fail-safe");
+        let m = m.step(t(10), Operation::Auto, &stale, true, false, false);
+        assert_eq!(m.name(), "guarded");
+        let m = m.step(t(15), Operation::Auto, &stale, true, false, false);
+        assert_eq!(m.name(), "fail-safe", "two ticks after it was first seen");
         let m = m.step(t(25), Operation::Auto, &[], true, false, false);
         assert_eq!(m.name(), "fail-safe");
         assert_eq!(m.step(t(30), Operation::Auto, &[], true, false, false), Mode::Auto);

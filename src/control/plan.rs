@@ -1,11 +1,13 @@
 //! The search for setpoints: least energy over a receding horizon, with limits as hard constraints.
 //!
 //! Words: a *target* is where an actuator is heading; its *trajectory* goes there as fast as slew allows, then holds. The
-//! *cost* of targets is the energy at the p50 load, with a small charge for moving; the *excess* is how far limits are
-//! passed at the p90 load with the limit's margin and the model's stated error.
+//! *cost* of targets is what the site's objective counts (energy, money, emissions, peak: [`super::objective`]) at the p50 load, with a
+//! small charge for moving; the *excess* is how far limits are passed at the p90 load with the limit's margin and the model's stated
+//! error. A *state* is the target of an actuator that is switched: each combination of the few states is a branch of its own.
 //! Order of plans: the smaller excess, then the smaller cost. A plan with any excess says so (`feasible = false`).
 //! Invariants: at most [`Tuning::rollouts_max`] rollouts; deterministic; first moves stay within the reach given.
 
+use super::objective::{Objective, Toll};
 use super::view::{RAMP, View};
 use crate::plant::predict::{Outcome, PlantState, Predict, StepInput};
 use crate::site::SiteFile;
@@ -46,6 +48,8 @@ pub struct Start {
     pub fixed: Vec<Option<f64>>,
     /// Targets of the plan before.
     pub prior: Option<Vec<f64>>,
+    /// How much nearer to its limit each limited value is than the model explains, at least 0; short = nothing.
+    pub surprise: Vec<f64>,
 }
 
 /// What the search found.
@@ -60,6 +64,13 @@ pub struct Plan {
     pub fixed_kwh: f64,
     /// About 90 % of a difference between two of these, from the model's stated error (half of it taken as common).
     pub plus_minus_kwh: f64,
+    /// The same three in what the objective counts (kWh where that is energy).
+    pub plan_cost: f64,
+    pub hold_cost: f64,
+    pub fixed_cost: f64,
+    /// Cost, emissions and highest power under the plan, and at the operators' fixed setpoints.
+    pub plan_toll: Toll,
+    pub fixed_toll: Toll,
     /// Sum over limits and steps beyond the tightened limits; 0 = feasible.
     pub excess: f64,
     /// The limit that is nearest at p90, and its distance to the limit itself.
@@ -67,6 +78,8 @@ pub struct Plan {
     /// Limits that the model knows nothing of.
     pub unknown_limits: Vec<usize>,
     pub rollouts: usize,
+    /// What the model expects of each limited value after the first step, and the standard deviation of its error.
+    pub next: Vec<(f64, f64)>,
     /// Mean powers over the horizon, kW: under the plan and when holding.
     pub it_kw: (f64, f64),
     pub cooling_kw: (f64, f64),
@@ -79,18 +92,21 @@ impl Plan {
 }
 
 const EXCESS_EPS: f64 = 1e-6;
+/// Combinations of states that are searched, and the part of the rollouts that each gets.
+const BRANCHES_MAX: usize = 32;
+const BRANCH_PART: usize = 3;
 /// Step sizes of the coordinate search, as shares of an actuator's range; its smallest step comes last.
 const SHARES: [f64; 5] = [0.3, 0.12, 0.05, 0.02, 0.0];
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Score {
     excess: f64,
-    cost_kwh: f64,
+    cost: f64,
 }
 
 impl Score {
     fn better_than(&self, o: &Score) -> bool {
-        if (self.excess - o.excess).abs() > EXCESS_EPS { self.excess < o.excess } else { self.cost_kwh < o.cost_kwh - 1e-9 }
+        if (self.excess - o.excess).abs() > EXCESS_EPS { self.excess < o.excess } else { self.cost < o.cost - 1e-9 }
     }
 }
 
@@ -102,14 +118,20 @@ struct Search<'a> {
     state: PlantState,
     p50: Vec<StepInput>,
     p90: Vec<StepInput>,
+    /// Some limit keeps a reserve.
+    reserves: bool,
     out: Vec<Outcome>,
     /// `(low, high)` that `min` and `max` of each limit are counted from.
     reference: Vec<(f64, f64)>,
     /// (actuator of a loop's supply, actuator of the supply of the loop that takes its heat).
     above: Vec<(usize, usize)>,
     known: BTreeMap<Vec<i64>, Score>,
+    objective: Objective,
     hold_kwh: f64,
+    hold_cost: f64,
     rollouts: usize,
+    /// Rollouts at which the branch under way must end.
+    budget: usize,
 }
 
 /// Searches targets. `None` where the view does not say what a rollout needs (setpoints in force, loads).
@@ -119,14 +141,35 @@ pub fn plan(view: &View, start: &Start, model: &dyn Predict, tuning: &Tuning) ->
     if n == 0 || start.base.len() != n || start.base.iter().any(|v| !v.is_finite()) {
         return None;
     }
-    let p50 = inputs(view, tuning, false)?;
-    let p90 = inputs(view, tuning, true)?;
+    let p50 = inputs(view, tuning, Level::P50)?;
+    let p90 = inputs(view, tuning, Level::Ramp)?;
+    let reserves = site.limits.iter().any(|l| l.reserve > 0.0);
     let state = PlantState { in_force: view.in_force(), limited: site.limits.iter().map(|l| view.role(&l.role).value).collect() };
     let reference = (site.limits.iter()).map(|l| l.above.as_ref().map_or((0.0, 0.0), |r| (view.role(r).low, view.role(r).high))).collect();
     let out = Vec::with_capacity(tuning.steps);
     let known = BTreeMap::new();
-    let mut s =
-        Search { site, model, tuning, start, state, p50, p90, out, reference, above: supplies(site), known, hold_kwh: 0.0, rollouts: 0 };
+    let objective = Objective::of(view, tuning);
+    let above = supplies(site);
+    let (hold_kwh, hold_cost, budget) = (0.0, 0.0, tuning.rollouts_max);
+    let mut s = Search {
+        site,
+        model,
+        tuning,
+        start,
+        state,
+        p50,
+        p90,
+        reserves,
+        out,
+        reference,
+        above,
+        known,
+        objective,
+        hold_kwh,
+        hold_cost,
+        rollouts: 0,
+        budget,
+    };
     Some(s.run())
 }
 
@@ -139,17 +182,25 @@ fn supplies(site: &SiteFile) -> Vec<(usize, usize)> {
     site.loops.iter().filter_map(|l| Some((steers(&l.id)?, steers(l.into.as_deref()?)?))).collect()
 }
 
-/// The steps of the horizon at the p50 or p90 load.
-fn inputs(view: &View, tuning: &Tuning, high: bool) -> Option<Vec<StepInput>> {
+/// Which load a rollout is asked for.
+#[derive(Clone, Copy, PartialEq)]
+enum Level {
+    P50,
+    /// p90, and at first the ramp that is to be reckoned with.
+    Ramp,
+}
+
+/// The steps of the horizon at a level of the load.
+fn inputs(view: &View, tuning: &Tuning, level: Level) -> Option<Vec<StepInput>> {
     let dew = view.role("room_dew_point");
     let room_dew_point_c = if dew.is_known() { dew.high } else { view.weather.dew_point_c };
     (0..tuning.steps)
         .map(|k| {
             let mut loads_kw = Vec::with_capacity(view.loads.len());
             for l in &view.loads {
-                let series = if high { &l.p90_kw } else { &l.p50_kw };
+                let series = if level == Level::P50 { &l.p50_kw } else { &l.p90_kw };
                 let mut v = *series.get(k).or(series.last())?;
-                if high && tuning.step.0 * k as i64 <= RAMP.0 - tuning.step.0 {
+                if level == Level::Ramp && tuning.step.0 * k as i64 <= RAMP.0 - tuning.step.0 {
                     v = v.max(l.ramp_kw);
                 }
                 if !v.is_finite() {
@@ -168,7 +219,9 @@ impl Search<'_> {
         let site = self.site;
         let hold = self.legal(&self.start.base.clone());
         self.hold_kwh = self.energy(&hold);
+        self.hold_cost = self.objective.cost(&self.out);
         let fixed_kwh = self.constant_energy(&site.actuators.iter().map(|a| a.default).collect::<Vec<_>>());
+        let fixed = (fixed_kwh, self.objective.cost(&self.out), self.objective.toll(&self.out));
         let mut best = hold.clone();
         let mut best_score = self.score(&best, None);
         let hold_score = best_score;
@@ -186,11 +239,12 @@ impl Search<'_> {
             }
         }
         self.descend(&mut best, &mut best_score);
-        let worth = self.tuning.worth_share * self.hold_kwh.abs();
-        if (hold_score.excess - best_score.excess).abs() <= EXCESS_EPS && hold_score.cost_kwh - best_score.cost_kwh < worth {
+        self.branch(&mut best, &mut best_score);
+        let worth = self.tuning.worth_share * self.hold_cost.abs();
+        if (hold_score.excess - best_score.excess).abs() <= EXCESS_EPS && hold_score.cost - best_score.cost < worth {
             best = hold.clone();
         }
-        self.describe(best, hold, fixed_kwh)
+        self.describe(best, hold, fixed)
     }
 
     fn descend(&mut self, best: &mut Vec<f64>, best_score: &mut Score) {
@@ -219,7 +273,45 @@ impl Search<'_> {
     }
 
     fn spent(&self) -> bool {
-        self.rollouts + 2 > self.tuning.rollouts_max
+        self.rollouts + 2 > self.budget
+    }
+
+    /// Searches on from the best plan under every other combination of states: what is cheap beside a machine that is off is not
+    /// what is cheap beside one that runs.
+    fn branch(&mut self, best: &mut Vec<f64>, best_score: &mut Score) {
+        let free: Vec<usize> = (0..best.len())
+            .filter(|i| {
+                self.site.actuators[*i].is_discrete() && self.start.fixed[*i].is_none() && self.start.reach[*i].0 < self.start.reach[*i].1
+            })
+            .collect();
+        let mut combinations: Vec<Vec<f64>> = vec![best.clone()];
+        for i in free {
+            let a = &self.site.actuators[i];
+            let with = |c: &Vec<f64>| {
+                (0..a.states.len())
+                    .map(|k| {
+                        let mut c = c.clone();
+                        c[i] = a.lo + k as f64;
+                        c
+                    })
+                    .collect::<Vec<_>>()
+            };
+            combinations = combinations.iter().flat_map(with).take(BRANCHES_MAX).collect();
+        }
+        let states = |t: &[f64]| -> Vec<i64> {
+            (0..t.len()).filter(|i| self.site.actuators[*i].is_discrete()).map(|i| t[i].round() as i64).collect()
+        };
+        let done = states(best);
+        let others: Vec<Vec<f64>> = combinations.into_iter().filter(|c| states(c) != done).collect();
+        for from in others {
+            self.budget = self.rollouts + self.tuning.rollouts_max / BRANCH_PART;
+            let mut trial = self.legal(&from);
+            let mut score = self.score(&trial, None);
+            self.descend(&mut trial, &mut score);
+            if score.better_than(best_score) {
+                (*best, *best_score) = (trial, score);
+            }
+        }
     }
 
     fn consider(&mut self, best: &mut Vec<f64>, best_score: &mut Score, moves: &[(usize, f64)], share: f64) -> bool {
@@ -250,7 +342,7 @@ impl Search<'_> {
                 if let Some(v) = self.start.fixed[i] {
                     return v;
                 }
-                let base = self.start.base[i];
+                let base = if a.is_discrete() { self.start.base[i].round() } else { self.start.base[i] };
                 let v = base + ((targets[i] - base) / a.step).round() * a.step;
                 if v < a.lo || v > a.hi { v.clamp(a.lo.min(base), a.hi.max(base)) } else { v }
             })
@@ -272,6 +364,9 @@ impl Search<'_> {
     fn at(&self, i: usize, target: f64, k: usize) -> f64 {
         let a = &self.site.actuators[i];
         let first = self.first(i, target);
+        if a.is_discrete() {
+            return first;
+        }
         let minutes = self.tuning.step.as_secs_f64() / 60.0;
         let per_step = (a.slew_per_min * minutes).min(a.slew_per_10min * (minutes / 10.0).min(1.0));
         first + (target - first).clamp(-per_step * k as f64, per_step * k as f64)
@@ -282,22 +377,24 @@ impl Search<'_> {
         let a = &self.site.actuators[i];
         let base = self.start.base[i];
         let (lo, hi) = self.start.reach[i];
+        if a.is_discrete() {
+            return if lo < hi || self.start.fixed[i].is_some() { target.round() } else { base.round() };
+        }
         let v = target.clamp(lo.min(base), hi.max(base));
         if (v - base).abs() < 0.999 * a.step && self.start.fixed[i].is_none() { base } else { v }
     }
 
-    fn fill(&mut self, targets: &[f64], high: bool) {
-        for k in 0..self.tuning.steps {
-            let row: Vec<f64> = targets.iter().enumerate().map(|(i, t)| self.at(i, *t, k)).collect();
-            let steps = if high { &mut self.p90 } else { &mut self.p50 };
-            steps[k].setpoints = row;
-        }
-    }
-
-    fn roll(&mut self, high: bool) {
+    fn roll(&mut self, targets: &[f64], level: Level) {
         self.rollouts += 1;
+        let rows: Vec<Vec<f64>> =
+            (0..self.tuning.steps).map(|k| targets.iter().enumerate().map(|(i, t)| self.at(i, *t, k)).collect()).collect();
         let mut out = std::mem::take(&mut self.out);
-        self.model.rollout(&self.state, if high { &self.p90 } else { &self.p50 }, &mut out);
+        let steps = match level {
+            Level::P50 => &mut self.p50,
+            Level::Ramp => &mut self.p90,
+        };
+        steps.iter_mut().zip(rows).for_each(|(step, row)| step.setpoints = row);
+        self.model.rollout(&self.state, steps, &mut out);
         self.out = out;
     }
 
@@ -307,8 +404,7 @@ impl Search<'_> {
     }
 
     fn energy(&mut self, targets: &[f64]) -> f64 {
-        self.fill(targets, false);
-        self.roll(false);
+        self.roll(targets, Level::P50);
         self.kwh()
     }
 
@@ -316,7 +412,8 @@ impl Search<'_> {
         for s in &mut self.p50 {
             s.setpoints = setpoints.to_vec();
         }
-        self.roll(false);
+        self.rollouts += 1;
+        self.model.rollout(&self.state, &self.p50, &mut self.out);
         self.kwh()
     }
 
@@ -327,27 +424,40 @@ impl Search<'_> {
             return *s;
         }
         let moving: f64 = (self.site.actuators.iter().zip(targets).zip(&self.start.base))
-            .map(|((a, t), b)| (t - b).abs() / (a.hi - a.lo) * self.tuning.switch_share * self.hold_kwh.abs())
+            .map(|((a, t), b)| (t - b).abs() / (a.hi - a.lo) * self.tuning.switch_share * self.hold_cost.abs())
             .sum();
-        let cost_kwh = self.energy(targets) + moving;
-        if rival.is_some_and(|r| r.excess <= EXCESS_EPS && cost_kwh >= r.cost_kwh) {
-            return Score { excess: f64::MAX, cost_kwh };
+        self.energy(targets);
+        let cost = self.objective.cost(&self.out) + moving;
+        if rival.is_some_and(|r| r.excess <= EXCESS_EPS && cost >= r.cost) {
+            return Score { excess: f64::MAX, cost };
         }
-        self.fill(targets, true);
-        self.roll(true);
-        let score = Score { excess: self.excess(), cost_kwh };
+        let score = Score { excess: self.beyond(targets), cost };
         self.known.insert(key, score);
         score
     }
 
-    /// How far the rollout in `out` (of `p90`) passes the tightened limits. A limit that is passed already is not
-    /// charged for the first step: no plan can change that.
-    fn excess(&self) -> f64 {
+    /// How far targets pass the tightened limits: with their reserves at the expected load (one thing goes wrong at a time), and
+    /// without under the ramp, which is what stays in `out`.
+    fn beyond(&mut self, targets: &[f64]) -> f64 {
         let mut sum = 0.0;
-        for (i, l) in self.site.limits.iter().enumerate() {
+        if self.reserves {
+            self.roll(targets, Level::P50);
+            sum += self.excess(true);
+        }
+        self.roll(targets, Level::Ramp);
+        sum + self.excess(false)
+    }
+
+    /// How far the rollout in `out` passes the tightened limits, or (`reserves`) those that have a reserve with that besides. A limit
+    /// that is passed already is not charged for the first step: no plan can change that.
+    fn excess(&self, reserves: bool) -> f64 {
+        let mut sum = 0.0;
+        for (i, l) in self.site.limits.iter().enumerate().filter(|(_, l)| !reserves || l.reserve > 0.0) {
             let now = self.state.limited.get(i).copied().unwrap_or(f64::NAN);
             for (k, o) in self.out.iter().enumerate() {
-                let keep = l.margin + self.tuning.sigmas * o.limited_sigma.get(i).copied().filter(|s| s.is_finite()).unwrap_or(0.0);
+                let keep = l.margin
+                    + if reserves { l.reserve } else { 0.0 }
+                    + self.tuning.sigmas * o.limited_sigma.get(i).copied().filter(|s| s.is_finite()).unwrap_or(0.0);
                 if let Some(v) = o.limited.get(i).copied().filter(|v| v.is_finite())
                     && !(k == 0 && self.distance(i, now) < keep)
                 {
@@ -356,7 +466,9 @@ impl Search<'_> {
                 if let Some(a) = &l.actuator
                     && let Some(j) = self.site.actuators.iter().position(|x| x.id == *a)
                 {
-                    sum += (l.margin - self.distance(i, self.p90[k].setpoints[j])).max(0.0);
+                    // A setpoint is no surprise.
+                    let surprise = self.start.surprise.get(i).copied().unwrap_or(0.0);
+                    sum += (l.margin - surprise - self.distance(i, self.p90[k].setpoints[j])).max(0.0);
                 }
             }
         }
@@ -368,11 +480,11 @@ impl Search<'_> {
         let (l, (low, high)) = (&self.site.limits[i], self.reference[i]);
         let over = l.max.map_or(f64::MAX, |m| low + m - value);
         let under = l.min.map_or(f64::MAX, |m| value - high - m);
-        let d = over.min(under);
+        let d = over.min(under) - self.start.surprise.get(i).copied().unwrap_or(0.0);
         if d.is_finite() { d } else { f64::MAX }
     }
 
-    fn describe(&mut self, best: Vec<f64>, hold: Vec<f64>, fixed_kwh: f64) -> Plan {
+    fn describe(&mut self, best: Vec<f64>, hold: Vec<f64>, fixed: (f64, f64, Toll)) -> Plan {
         let means = |out: &[Outcome]| {
             let n = out.len().max(1) as f64;
             (out.iter().map(|o| o.it_kw).sum::<f64>() / n, out.iter().map(|o| o.cooling_kw).sum::<f64>() / n)
@@ -380,12 +492,13 @@ impl Search<'_> {
         self.energy(&hold);
         let held = means(&self.out);
         let plan_kwh = self.energy(&best);
+        let (plan_cost, plan_toll) = (self.objective.cost(&self.out), self.objective.toll(&self.out));
         let planned = means(&self.out);
+        let sigma = |o: &Outcome, i: usize| o.limited_sigma.get(i).copied().unwrap_or(0.0);
+        let next = self.out.first().map_or(vec![], |o| o.limited.iter().enumerate().map(|(i, v)| (*v, sigma(o, i))).collect());
         let hours = self.tuning.step.as_hours_f64();
         let plus_minus_kwh = 1.645 * self.out.iter().map(|o| o.power_sigma_kw * hours).sum::<f64>();
-        self.fill(&best, true);
-        self.roll(true);
-        let excess = self.excess();
+        let excess = self.beyond(&best);
         let mut binding: Option<(usize, f64)> = None;
         let mut nearest = f64::MAX;
         let mut unknown_limits = vec![];
@@ -407,12 +520,18 @@ impl Search<'_> {
             targets: best,
             plan_kwh,
             hold_kwh: self.hold_kwh,
-            fixed_kwh,
+            fixed_kwh: fixed.0,
             plus_minus_kwh,
+            plan_cost,
+            hold_cost: self.hold_cost,
+            fixed_cost: fixed.1,
+            plan_toll,
+            fixed_toll: fixed.2,
             excess,
             binding,
             unknown_limits,
             rollouts: self.rollouts,
+            next,
             it_kw: (planned.0, held.0),
             cooling_kw: (planned.1, held.1),
         }

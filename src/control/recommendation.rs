@@ -1,5 +1,6 @@
 //! The immutable record of one decision: what, why, why not, on which inputs, with what expectation.
 
+use crate::site::Objective;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +52,19 @@ pub struct Expects {
     pub binding: Option<Binding>,
     /// False where no plan keeps every limit with its margin: the plan then goes the least violating way.
     pub feasible: bool,
+    /// What was minimised.
+    #[serde(default)]
+    pub objective: Objective,
+    /// Saved against the fixed setpoints, where the site's tariffs say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saves_vs_fixed_eur: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saves_vs_fixed_kg_co2: Option<f64>,
+    /// Highest mean power of a step, under the plan and at the fixed setpoints.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_kw: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_fixed_kw: Option<f64>,
 }
 
 /// A recommendation; never changed once made.

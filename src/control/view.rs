@@ -129,6 +129,13 @@ impl Default for Link {
     }
 }
 
+/// What electricity costs and emits at a step; NaN where nobody tells.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Price {
+    pub eur_per_kwh: f64,
+    pub kg_co2_per_kwh: f64,
+}
+
 /// Everything that one tick may know of one site.
 #[derive(Clone, Debug)]
 pub struct View {
@@ -142,6 +149,10 @@ pub struct View {
     pub weather: Weather,
     /// One per step of the plan; the last one stands for what is beyond, `weather` where it is empty.
     pub weather_forecast: Vec<Weather>,
+    /// One per step of the plan; empty where the site has no tariffs.
+    pub prices: Vec<Price>,
+    /// Highest power of the site in this month so far, kW; 0 where nothing is known.
+    pub peak_kw: f64,
     pub gpus_allocated: Option<f64>,
     pub link: Link,
     /// The model's residuals have drifted (a CUSUM alarm upstream).
@@ -178,6 +189,12 @@ impl View {
             text(&format!("{l:?}"));
         }
         text(&format!("{:?}", self.weather_forecast));
+        if !self.prices.is_empty() {
+            text(&format!("{:?}", self.prices));
+        }
+        if self.peak_kw > 0.0 {
+            text(&format!("{:?}", self.peak_kw));
+        }
         h.finalize().to_hex()[..32].to_string()
     }
 }
@@ -324,6 +341,8 @@ impl ViewBuilder<'_> {
             loads,
             weather,
             weather_forecast: vec![],
+            prices: vec![],
+            peak_kw: 0.0,
             gpus_allocated: gpus.is_known().then_some(gpus.value),
             link: Link { ai_status: status, ..Link::default() },
             drifted: false,

@@ -6,8 +6,8 @@
 //! Invariants: nothing is filled in here; a cell that is no number is missing and counted; errors name file, line, column.
 
 use super::{ForecastError, Series};
+use crate::cell::{self, number};
 use crate::time::{Span, Timestamp};
-use parquet::basic::{LogicalType, TimeUnit};
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::record::Field;
 use std::io::Read;
@@ -152,13 +152,7 @@ fn parquet(path: &Path, source: &Source) -> Result<Found, String> {
     let schema = reader.metadata().file_metadata().schema_descr();
     let header: Vec<String> = schema.columns().iter().map(|c| c.name().to_owned()).collect();
     let (time, targets, inputs) = wanted(source, &header)?;
-    // What a whole number in the time column counts: the file says it.
-    let per_ms = match schema.column(time).logical_type_ref() {
-        Some(LogicalType::Timestamp { unit: TimeUnit::NANOS, .. }) => Some(1_000_000),
-        Some(LogicalType::Timestamp { unit: TimeUnit::MICROS, .. }) => Some(1_000),
-        Some(LogicalType::Timestamp { unit: TimeUnit::MILLIS, .. }) => Some(1),
-        _ => None,
-    };
+    let unit = cell::time_unit(&schema.column(time));
     let all: Vec<usize> = targets.iter().chain(&inputs).copied().collect();
     let mut out = Columns { times: Vec::new(), values: vec![Vec::new(); all.len()], bad_cells: 0 };
     for (i, row) in reader.get_row_iter(None).map_err(|e| e.to_string())?.enumerate() {
@@ -168,16 +162,14 @@ fn parquet(path: &Path, source: &Source) -> Result<Found, String> {
         out.times.push(match (source.origin, cell(time)) {
             (Some(origin), f) => number(f).and_then(|s| seconds(origin, s)),
             (None, Field::Str(text)) => instant(text),
-            (None, Field::TimestampMillis(v)) => Some(Timestamp(*v)),
-            (None, Field::TimestampMicros(v)) => Some(Timestamp(v.div_euclid(1_000))),
-            (None, Field::Long(v)) if per_ms.is_some() => Some(Timestamp(v.div_euclid(per_ms.unwrap_or(1)))),
             (None, Field::Null) => None,
             (None, f) => {
                 let what = &source.time;
-                return Err(format!(
-                    "column {what:?}, row {}: {f} is neither a timestamp nor text; give --origin where it counts seconds",
-                    i + 1
-                ));
+                let known = cell::instant(f, unit).map(|s| s.at);
+                let why = || {
+                    format!("column {what:?}, row {}: {f} is neither a timestamp nor text; give --origin where it counts seconds", i + 1)
+                };
+                Some(known.ok_or_else(why)?)
             }
         });
         for (column, i) in out.values.iter_mut().zip(&all) {
@@ -187,23 +179,6 @@ fn parquet(path: &Path, source: &Source) -> Result<Found, String> {
         }
     }
     Ok((names(&targets, &header), names(&inputs, &header), out))
-}
-
-fn number(f: &Field) -> Option<f64> {
-    Some(match f {
-        Field::Bool(v) => f64::from(u8::from(*v)),
-        Field::Byte(v) => f64::from(*v),
-        Field::Short(v) => f64::from(*v),
-        Field::Int(v) => f64::from(*v),
-        Field::Long(v) => *v as f64,
-        Field::UByte(v) => f64::from(*v),
-        Field::UShort(v) => f64::from(*v),
-        Field::UInt(v) => f64::from(*v),
-        Field::ULong(v) => *v as f64,
-        Field::Float(v) => f64::from(*v),
-        Field::Double(v) => *v,
-        _ => return None,
-    })
 }
 
 /// Rows to the grid.

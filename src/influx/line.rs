@@ -12,7 +12,7 @@
 
 use crate::reading::Quality;
 use crate::site::Point;
-use crate::time::Timestamp;
+use crate::time::Stamp;
 use std::fmt::Write;
 
 /// Levels of a topic whose next level is the identifier of a job or of a step (EAR: `…/jobid/<j>/stepid/<s>/…`).
@@ -91,8 +91,8 @@ fn escape(text: &str, special: &[char], out: &mut String) {
 }
 
 /// Appends one reading's line. False where its timestamp has no nanoseconds (beyond 1677–2262): nothing is appended.
-pub fn push(out: &mut String, head: &str, at: Timestamp, value: f64, quality: Quality) -> bool {
-    let Some(ns) = at.0.checked_mul(1_000_000) else { return false };
+pub fn push(out: &mut String, head: &str, stamp: Stamp, value: f64, quality: Quality) -> bool {
+    let Some(ns) = stamp.epoch_ns() else { return false };
     out.push_str(head);
     let _ = match value.is_finite() {
         true => writeln!(out, " value={value:?},quality={}i {ns}", quality.0),
@@ -105,6 +105,7 @@ pub fn push(out: &mut String, head: &str, at: Timestamp, value: f64, quality: Qu
 mod tests {
     use super::*;
     use crate::id::PointId;
+    use crate::time::Timestamp;
     use crate::units::Kind;
 
     fn point(path: &str, object_id: &str) -> Point {
@@ -136,11 +137,11 @@ mod tests {
             "temperature,object_id=C\\,1,object_type=CDU,path=CDU/LiquidTemperature/x\\ y,point_type=LiquidTemperature,site=hall"
         );
         let mut out = String::new();
-        assert!(push(&mut out, &h, Timestamp(1_784_030_400_123), 21.5, Quality::LATE));
-        assert!(push(&mut out, &h, Timestamp(1), f64::NAN, Quality::NO_VALUE));
-        assert!(!push(&mut out, &h, Timestamp(i64::MAX), 1.0, Quality::GOOD));
+        assert!(push(&mut out, &h, Stamp::from_ns(1_784_030_400_123_000_007), 21.5, Quality::LATE));
+        assert!(push(&mut out, &h, Stamp::from_ns(1_000_000), f64::NAN, Quality::NO_VALUE));
+        assert!(!push(&mut out, &h, Timestamp(i64::MAX).into(), 1.0, Quality::GOOD));
         let lines: Vec<&str> = out.lines().collect();
-        assert_eq!(lines[0], format!("{h} value=21.5,quality=16i 1784030400123000000"));
+        assert_eq!(lines[0], format!("{h} value=21.5,quality=16i 1784030400123000007"));
         assert_eq!(lines[1], format!("{h} quality=64i 1000000"));
     }
 

@@ -1,8 +1,8 @@
 //! The queue on disk between the embedded store and the server: an outage of the server costs disk, never memory.
 //!
-//! Layout of `<data-dir>/influx/`: segments `0000000001.log`, …, and `cursor`. A segment is a row of records
-//! `length u32 | check u64 (blake3) | payload`; a payload is `site length u8 | site | rows`, a row `point u32 | at i64 | value f64 |
-//! quality u16`, all little-endian. The cursor is `segment offset` of the first record that the server does not have.
+//! Layout of `<data-dir>/influx/`: segments `0000000001.rows`, …, and `cursor`. A segment is a row of records
+//! `length u32 | check u64 (blake3) | payload`; a payload is `site length u8 | site | rows`, a row `point u32 | at i64 ms | ns u32 | value
+//! f64 | quality u16`, all little-endian. The cursor is `segment offset` of the first record that the server does not have.
 //! Invariants: what `append` has returned for survives the death of the process, what `sync` has returned for a loss of power;
 //! a torn record at the end is cut off when the queue is opened; the cursor moves only forward, and a lost one sends again
 //! what is still there; the newest segment stays, so that the queue knows what it took last; above `bytes_max` the oldest
@@ -19,7 +19,7 @@ use std::sync::{Mutex, MutexGuard};
 
 const SEGMENT_BYTES: u64 = 16 << 20;
 const HEAD: usize = 12;
-const ROW: usize = 22;
+const ROW: usize = 26;
 /// Rows of one record: longer batches become several.
 const ROWS_MAX: usize = 4096;
 const RECORD_MAX: usize = HEAD + 256 + ROWS_MAX * ROW;
@@ -61,7 +61,11 @@ impl Outbox {
         let mut segments = BTreeMap::new();
         for entry in std::fs::read_dir(dir)?.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            if let Some(n) = name.strip_suffix(".log").and_then(|n| n.parse().ok()) {
+            if name.ends_with(".log") {
+                let why = format!("{name} was written by an earlier version; let that one empty the queue, or remove the folder");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+            }
+            if let Some(n) = name.strip_suffix(".rows").and_then(|n| n.parse().ok()) {
                 segments.insert(n, entry.metadata()?.len());
             }
         }
@@ -96,7 +100,7 @@ impl Outbox {
     }
 
     fn path(&self, segment: u64) -> PathBuf {
-        self.dir.join(format!("{segment:010}.log"))
+        self.dir.join(format!("{segment:010}.rows"))
     }
 
     pub fn dir(&self) -> &Path {
@@ -286,6 +290,7 @@ fn put(out: &mut Vec<u8>, site: &str, rows: &[Reading]) {
     for r in rows {
         out.extend_from_slice(&r.point.0.to_le_bytes());
         out.extend_from_slice(&r.at.0.to_le_bytes());
+        out.extend_from_slice(&r.ns.to_le_bytes());
         out.extend_from_slice(&r.value.to_le_bytes());
         out.extend_from_slice(&r.quality.0.to_le_bytes());
     }
@@ -327,8 +332,9 @@ fn batch(payload: &[u8]) -> Option<Batch> {
         Some(Reading {
             point: PointId(u32::from_le_bytes(row.get(..4)?.try_into().ok()?)),
             at: Timestamp(i64::from_le_bytes(row.get(4..12)?.try_into().ok()?)),
-            value: f64::from_le_bytes(row.get(12..20)?.try_into().ok()?),
-            quality: Quality(u16::from_le_bytes(row.get(20..22)?.try_into().ok()?)),
+            ns: u32::from_le_bytes(row.get(12..16)?.try_into().ok()?),
+            value: f64::from_le_bytes(row.get(16..24)?.try_into().ok()?),
+            quality: Quality(u16::from_le_bytes(row.get(24..26)?.try_into().ok()?)),
         })
     };
     let readings = rows.chunks(ROW).map(reading).collect::<Option<Vec<_>>>()?;
@@ -347,7 +353,7 @@ mod tests {
 
     fn rows(from: i64, n: i64) -> Vec<Reading> {
         (from..from + n)
-            .map(|i| Reading { point: PointId(i as u32 % 7), at: Timestamp(i), value: i as f64, quality: Quality::GOOD })
+            .map(|i| Reading { point: PointId(i as u32 % 7), at: Timestamp(i), ns: 7, value: i as f64, quality: Quality::GOOD })
             .collect()
     }
 
@@ -390,7 +396,7 @@ mod tests {
         q.append("a", &rows(3, 2)).unwrap();
         let end = q.waiting_bytes();
         drop(q);
-        let log = dir.join("0000000001.log");
+        let log = dir.join("0000000001.rows");
         let bytes = std::fs::read(&log).unwrap();
         for cut in whole..end {
             std::fs::write(&log, &bytes[..cut as usize]).unwrap();

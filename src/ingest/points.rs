@@ -11,7 +11,7 @@ use super::site::Taken;
 use crate::event::{MARKED, Tally};
 use crate::reading::{Latest, PointId, Quality, Reading};
 use crate::site::{Catalogue, Classes, ClockSource, Point, SiteFile};
-use crate::time::{Span, Timestamp};
+use crate::time::{Span, Stamp, Timestamp};
 
 /// Who describes a point.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,6 +42,14 @@ pub(super) struct Slot {
     /// The newest one that can be believed: what control ages while its sensor is silent or distrusted. None once its
     /// publisher has died or withdrawn the point.
     pub good: Option<Latest>,
+}
+
+impl Slot {
+    /// A number as sent, in the canonical unit of the point's kind.
+    #[inline]
+    pub fn canonical(&self, sent: f64) -> f64 {
+        sent * self.scale + self.offset
+    }
 }
 
 /// All points of a site. See the module's text.
@@ -141,13 +149,13 @@ impl Points {
         &mut self,
         index: u32,
         sent: Option<f64>,
-        at: Timestamp,
+        stamp: Stamp,
         marks: Quality,
         host_now: Timestamp,
         taken: &mut Taken,
     ) -> Result<(), &'static str> {
-        let skew = self.judge(host_now).judge(at)?;
-        self.accept(index, sent, at, marks.with(skew), host_now, taken)
+        let skew = self.judge(host_now).judge(stamp.at)?;
+        self.accept(index, sent, stamp, marks.with(skew), host_now, taken)
     }
 
     /// Takes a value in whose timestamp needs no judgement (a heartbeat's).
@@ -155,7 +163,7 @@ impl Points {
         &mut self,
         index: u32,
         sent: Option<f64>,
-        at: Timestamp,
+        stamp: Stamp,
         marks: Quality,
         host_now: Timestamp,
         taken: &mut Taken,
@@ -163,7 +171,7 @@ impl Points {
         let (Some(slot), Some(point)) = (self.slots.get_mut(index as usize), self.catalogue.get(PointId(index))) else {
             return Err("value without point");
         };
-        let number = sent.map_or(f64::NAN, |v| v * slot.scale + slot.offset);
+        let number = sent.map_or(f64::NAN, |v| slot.canonical(v));
         if sent.is_some() && !number.is_finite() {
             return Err("value not finite");
         }
@@ -172,7 +180,8 @@ impl Points {
         // History is judged by itself: it says nothing about the order of what is live.
         let mut own = Watch::default();
         let watch = if historical { &mut own } else { &mut slot.watch };
-        let Ok(quality) = watch.mark(point, class, at, number) else {
+        let at = stamp.at;
+        let Ok(quality) = watch.mark(point, class, stamp, number) else {
             taken.duplicates += 1;
             return Ok(());
         };
@@ -195,7 +204,7 @@ impl Points {
             }
         }
         taken.values += 1;
-        taken.readings.push(Reading { point: slot.id, at, value: number, quality });
+        taken.readings.push(Reading { point: slot.id, at, ns: stamp.ns, value: number, quality });
         Ok(())
     }
 
@@ -240,7 +249,7 @@ impl Points {
         let behind = latest.at + Span(1);
         let at = if self.clock_source == ClockSource::Data { behind } else { behind.max(self.arrival(host_now)) };
         // A refusal here is a duplicate of the same silence.
-        let _ = self.accept(index, None, at, Quality::GOOD, host_now, taken);
+        let _ = self.accept(index, None, at.into(), Quality::GOOD, host_now, taken);
         if let Some(slot) = self.slots.get_mut(index as usize) {
             slot.good = None;
         }

@@ -1,11 +1,19 @@
 //! What we publish: values of points that a BMS has declared ours, rebirth requests to Sparkplug edges, and nothing else.
 //!
+//! Which points: those whose metadata name us as their integration, whatever their type. NVIDIA's contract says so "globally
+//! to every integration-published point across all objectTypes" (its text, "Integration publishing contract"); the lists of
+//! point types at its integration channels hold those that it knows today and are no limit ("and any future
+//! integration-owned pointTypes"), and `BMS/v1/{us}/Value/#` is ours alone. One limit there is: of heartbeats "the suffix
+//! indicates the publisher", so that one of the BMS is never ours, whatever its metadata say.
 //! Invariants: a topic comes from the point's metadata (`PUB` → our identifier, `Metadata` → `Value`), never from
 //! anything else; a point that is not ours, and a number that JSON cannot carry, are refused; metadata is never published.
 
 use super::decode::dsx;
 use crate::site::Point;
 use crate::time::Timestamp;
+
+/// Point types that only the BMS publishes.
+const HEARTBEATS_OF_BMS: [&str; 2] = ["HeartbeatTimestampBms", "HeartbeatEchoBms"];
 
 /// A message ready to go out: QoS 0, not retained.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,17 +27,22 @@ pub struct Outgoing {
 pub enum PublishRefused {
     #[error("{path}: not ours to publish: its metadata says integration = {says:?}, we are {us:?}")]
     NotOurs { path: String, says: String, us: String },
+    #[error("{path}: the heartbeat of the building management system, which alone publishes it; its metadata must not name an integration")]
+    OfTheBms { path: String },
     #[error("integration identifier {us:?} cannot be a topic level; set `bus.integration` to a word without `/`, `+`, `#`, and not `PUB`")]
     BadIdentifier { us: String },
     #[error("{path}: {value} is not a number that can be published")]
     NotFinite { path: String, value: String },
 }
 
-/// May a message go out on a topic? Only under `BMS/v1/{us}/Value/`, and to Sparkplug edges (`spBv1.0/{group}/NCMD/{edge}`).
+/// May a message go out on a topic? Only under `BMS/v1/{us}/Value/`, to Sparkplug edges (`spBv1.0/{group}/NCMD/{edge}`), and
+/// as an alarm of ours (`{us}/alarms/{site}/{alarm}`).
 pub fn may_go_out(topic: &str, us: &str) -> bool {
     let value = topic.strip_prefix("BMS/v1/").and_then(|t| t.strip_prefix(us)).and_then(|t| t.strip_prefix("/Value/"));
     let levels: Vec<&str> = topic.split('/').collect();
-    value.is_some_and(|path| !path.is_empty()) || matches!(levels.as_slice(), ["spBv1.0", _, "NCMD", _])
+    value.is_some_and(|path| !path.is_empty())
+        || matches!(levels.as_slice(), ["spBv1.0", _, "NCMD", _])
+        || matches!(levels.as_slice(), [first, "alarms", _, _] if *first == us)
 }
 
 /// The topic that a point of ours is published on.
@@ -39,6 +52,9 @@ pub fn topic(point: &Point, us: &str) -> Result<String, PublishRefused> {
     }
     if point.integration != us {
         return Err(PublishRefused::NotOurs { path: point.path.clone(), says: point.integration.clone(), us: us.into() });
+    }
+    if HEARTBEATS_OF_BMS.contains(&point.point_type.as_str()) {
+        return Err(PublishRefused::OfTheBms { path: point.path.clone() });
     }
     Ok(format!("BMS/v1/{us}/Value/{}", point.path))
 }
@@ -97,6 +113,9 @@ mod tests {
         assert!(matches!(value(&point("C"), "THEM", 20.0, Timestamp(5)), Err(PublishRefused::NotOurs { .. })));
         assert!(matches!(value(&point("C"), "PUB", 20.0, Timestamp(5)), Err(PublishRefused::BadIdentifier { .. })));
         assert!(matches!(value(&point("C"), "US", f64::NAN, Timestamp(5)), Err(PublishRefused::NotFinite { .. })));
+        let of_the_bms = r#"{"objectType":"System","pointType":"HeartbeatTimestampBms","engUnit":"ms","objectName":"a","objectId":"a","integration":"US"}"#;
+        let p = dsx::metadata("System/HeartbeatTimestampBms/a", of_the_bms.as_bytes()).unwrap();
+        assert_eq!(heartbeat(&p, "US", Timestamp(1), Timestamp(1)), Err(PublishRefused::OfTheBms { path: p.path.clone() }));
         let beat = heartbeat(&point("C"), "US", Timestamp(1_743_620_423_000), Timestamp(1_743_620_424_000)).unwrap();
         assert!(beat.payload.starts_with(br#"{"value":1743620423000,"#));
     }

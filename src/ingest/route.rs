@@ -10,6 +10,7 @@ use super::points::{Origin, Points};
 use crate::reading::PointId;
 use crate::site::{Format, POINTS_MAX, Point, Source, SourceValue, TextTemplate, TopicTemplate, Undeclared, filter_matches, glob};
 use crate::units::{Kind, Unit};
+use foldhash::fast::RandomState;
 use std::collections::HashMap;
 
 /// Targets remembered per site; beyond it all are forgotten and made again as they come.
@@ -30,29 +31,46 @@ pub(super) enum Target {
 /// The targets of one series.
 #[derive(Debug, Default)]
 pub(super) struct Shelf {
-    list: Vec<(Box<str>, Target)>,
-    index: HashMap<Box<str>, u32>,
+    /// All names in one text, so that a message like the one before reads them in one go.
+    names: String,
+    /// Where each name ends, and its target.
+    list: Vec<(u32, Target)>,
+    index: HashMap<Box<str>, u32, RandomState>,
     next: usize,
 }
 
 impl Shelf {
+    #[inline]
+    fn is(&self, at: usize, key: &str) -> bool {
+        let Some(&(end, _)) = self.list.get(at) else { return false };
+        let from = at.checked_sub(1).and_then(|i| self.list.get(i)).map_or(0, |(end, _)| *end);
+        let name = self.names.as_bytes().get(from as usize..end as usize).unwrap_or_default();
+        // Nothing is asked of two empty names: comparing no bytes at no address can cost a hundred nanoseconds.
+        name.len() == key.len() && (name.is_empty() || name == key.as_bytes())
+    }
+
     /// The target of a name, where it is remembered.
+    #[inline]
     pub fn find(&mut self, key: &str) -> Option<Target> {
-        let at = match self.list.get(self.next) {
-            Some((k, _)) if **k == *key => self.next,
-            _ if self.list.len() > INDEX_FROM => *self.index.get(key)? as usize,
-            _ => self.list.iter().position(|(k, _)| **k == *key)?,
+        let at = match self.is(self.next, key) {
+            true => self.next,
+            false if self.list.len() > INDEX_FROM => *self.index.get(key)? as usize,
+            false => (0..self.list.len()).find(|at| self.is(*at, key))?,
         };
         self.next = if at + 1 < self.list.len() { at + 1 } else { 0 };
         self.list.get(at).map(|(_, t)| *t)
     }
 
     fn put(&mut self, key: &str, target: Target) {
-        self.list.push((key.into(), target));
+        self.names.push_str(key);
+        self.list.push((self.names.len() as u32, target));
         if self.list.len() > INDEX_FROM {
-            let from = self.index.len();
-            for (i, (k, _)) in self.list.iter().enumerate().skip(from) {
-                self.index.insert(k.clone(), i as u32);
+            let mut from = 0;
+            for (i, (end, _)) in self.list.iter().enumerate() {
+                if i >= self.index.len() {
+                    self.index.insert(self.names[from..*end as usize].into(), i as u32);
+                }
+                from = *end as usize;
             }
         }
         self.next = 0;
@@ -64,8 +82,11 @@ impl Shelf {
 struct Topic {
     source: u16,
     own: Shelf,
-    series: HashMap<Box<str>, Shelf>,
+    series: HashMap<Box<str>, Shelf, RandomState>,
 }
+
+/// Where a topic is remembered; good until the next [`Router::resolve`] or [`Router::name`].
+pub(super) type Place = u32;
 
 /// A declared value, ready to make points.
 struct Declared {
@@ -95,7 +116,8 @@ pub(super) struct Ready {
 /// All sources of a site. See the module's text.
 pub(super) struct Router {
     pub sources: Vec<Ready>,
-    topics: HashMap<Box<str>, Topic>,
+    topics: HashMap<Box<str>, Place, RandomState>,
+    places: Vec<Topic>,
     remembered: usize,
     /// Names that publishers have given to topics, without the topics' leading slashes.
     names: HashMap<Box<str>, Box<str>>,
@@ -142,20 +164,32 @@ impl Router {
             brought: 0,
             source: source.clone(),
         };
-        Router { sources: sources.iter().map(ready).collect(), topics: HashMap::new(), remembered: 0, names: HashMap::new() }
+        Router {
+            sources: sources.iter().map(ready).collect(),
+            topics: HashMap::default(),
+            places: Vec::new(),
+            remembered: 0,
+            names: HashMap::new(),
+        }
     }
 
-    /// The source that a topic belongs to.
-    pub fn source_of(&self, topic: &str) -> Option<usize> {
-        match self.topics.get(topic) {
-            Some(t) => Some(usize::from(t.source)),
-            None => self.sources.iter().position(|s| filter_matches(&s.source.filter, topic)),
+    /// Where a topic is remembered.
+    pub fn place(&self, topic: &str) -> Option<Place> {
+        self.topics.get(topic).copied()
+    }
+
+    /// The source that a topic belongs to, and where the topic is remembered.
+    pub fn source_of(&self, topic: &str) -> (Option<usize>, Option<Place>) {
+        let place = self.place(topic);
+        match place.and_then(|p| self.places.get(p as usize)) {
+            Some(t) => (Some(usize::from(t.source)), place),
+            None => (self.sources.iter().position(|s| filter_matches(&s.source.filter, topic)), None),
         }
     }
 
     /// The shelf of a series; `None` where nothing is remembered of it.
-    pub fn shelf(&mut self, topic: &str, series: Option<&str>) -> Option<&mut Shelf> {
-        let topic = self.topics.get_mut(topic)?;
+    pub fn shelf(&mut self, place: Option<Place>, series: Option<&str>) -> Option<&mut Shelf> {
+        let topic = self.places.get_mut(place? as usize)?;
         match series {
             None => Some(&mut topic.own),
             Some(s) => topic.series.get_mut(s),
@@ -186,15 +220,21 @@ impl Router {
             }
             None => (Target::Refused("topic of no source"), false),
         };
-        if matches!(target, Target::Refused(_)) && self.shelf(topic, series).is_none() {
+        if matches!(target, Target::Refused(_)) && self.shelf(self.place(topic), series).is_none() {
             return (target, changed);
         }
         if self.remembered >= REMEMBERED_MAX {
             self.topics.clear();
+            self.places.clear();
             self.remembered = 0;
         }
         self.remembered += 1;
-        let entry = self.topics.entry(topic.into()).or_insert_with(|| Topic { source: which as u16, ..Topic::default() });
+        let next = self.places.len() as Place;
+        let place = *self.topics.entry(topic.into()).or_insert(next);
+        if place == next {
+            self.places.push(Topic { source: which as u16, ..Topic::default() });
+        }
+        let Some(entry) = self.places.get_mut(place as usize) else { return (target, changed) };
         let shelf = match series {
             None => &mut entry.own,
             Some(s) => entry.series.entry(s.into()).or_default(),

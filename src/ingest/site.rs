@@ -12,11 +12,11 @@ use super::gate::Finding;
 use super::points::{Origin, Points};
 use super::publish::Outgoing;
 use super::quarantine::{Quarantine, Refusal};
-use super::route::{Router, Target};
+use super::route::{Place, Router, Target};
 use crate::event::{MESSAGES, READINGS_DUPLICATE, REFUSED, Tally};
 use crate::reading::{Latest, PointId, Quality, Reading};
 use crate::site::{Catalogue, Classes, ClockSource, Format, Point, SiteFile};
-use crate::time::Timestamp;
+use crate::time::{Stamp, Timestamp};
 use bytes::Bytes;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
@@ -24,6 +24,8 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 pub const EARLY_MAX: usize = 8192;
 /// The event that counts clocks set back.
 const CLOCK_SET_BACK: &str = "tramuntana_clock_set_back";
+/// What the series of Sparkplug's edges are remembered under.
+const SPARKPLUG: &str = "spBv1.0";
 /// The format's name in counters, where no source means the topic.
 const DSX: &str = "dsx";
 
@@ -110,11 +112,11 @@ impl SiteIngest {
         }
         let mut batch = Batch::default();
         for packet in packets {
-            let source = self.router.source_of(&packet.topic);
+            let (source, place) = self.router.source_of(&packet.topic);
             let format = source.and_then(|s| self.router.sources.get(s)).map_or(DSX, |s| s.source.format.name());
             count(&mut turn.messages, format, 1);
             let done = match source {
-                Some(which) => self.source(which, packet, &mut batch, &mut turn),
+                Some(which) => self.source(which, place, packet, &mut batch, &mut turn),
                 None => self.dsx(packet, &mut turn),
             };
             if let Err(reason) = done {
@@ -134,26 +136,34 @@ impl SiteIngest {
     }
 
     /// A message of a source.
-    fn source<'p>(&mut self, which: usize, packet: &'p Packet, batch: &mut Batch<'p>, turn: &mut Turn) -> Result<(), &'static str> {
+    fn source<'p>(
+        &mut self,
+        which: usize,
+        place: Option<Place>,
+        packet: &'p Packet,
+        batch: &mut Batch<'p>,
+        turn: &mut Turn,
+    ) -> Result<(), &'static str> {
         let Some(ready) = self.router.sources.get(which) else { return Err("topic of no source") };
         if packet.payload.len() > PAYLOAD_MAX {
             return Err("message too long");
         }
         batch.clear();
         match ready.source.format {
-            Format::Sparkplug => return self.sparkplug(which, packet, turn),
+            Format::Sparkplug => return self.sparkplug(which, packet, batch, turn),
             Format::Flex => flex::decode(&ready.keys, &packet.payload, batch)?,
             format if decode::may_be_gzip(format) => {
                 if let Some(plain) = inflate::inflate(&packet.payload)? {
                     let mut batch = Batch::default();
                     decode::decode(&ready.source, &packet.topic, &plain, &mut batch)?;
-                    self.file(which, &packet.topic, packet, &batch, turn);
+                    self.file(which, &packet.topic, place, packet, &batch, turn);
                     return Ok(());
                 }
                 decode::decode(&ready.source, &packet.topic, &packet.payload, batch)?;
             }
             _ => decode::decode(&ready.source, &packet.topic, &packet.payload, batch)?,
         }
+        let noted = !batch.notes.is_empty();
         for note in batch.notes.drain(..) {
             match note {
                 Note::Job(job) => turn.taken.jobs.push(job),
@@ -164,19 +174,19 @@ impl SiteIngest {
                 }
             }
         }
-        self.file(which, &packet.topic, packet, batch, turn);
+        let place = if noted { self.router.place(&packet.topic) } else { place };
+        self.file(which, &packet.topic, place, packet, batch, turn);
         Ok(())
     }
 
     /// A Sparkplug message: its values, and what its sender's life means for the points that it has brought.
-    fn sparkplug(&mut self, which: usize, packet: &Packet, turn: &mut Turn) -> Result<(), &'static str> {
-        let mut batch = Batch::default();
-        let taken = self.edges.take(&packet.topic, &packet.payload, turn.host_now, &mut batch)?;
+    fn sparkplug<'p>(&mut self, which: usize, packet: &'p Packet, batch: &mut Batch<'p>, turn: &mut Turn) -> Result<(), &'static str> {
+        let taken = self.edges.take(&packet.topic, &packet.payload, turn.host_now, batch)?;
         let Some((from, change)) = taken else { return Ok(()) };
         let sender = from.series();
         // Birth and data come on different topics but are of the same points: the sender stands for both.
         let series = batch.series.len() as u32;
-        batch.series.push(sender.as_str().into());
+        batch.series.push(sender.clone().into());
         batch.samples.iter_mut().for_each(|s| s.series = Some(series));
         if change.suspect {
             for index in self.members_of(&sparkplug::From { device: None, ..from }.series()) {
@@ -188,7 +198,8 @@ impl SiteIngest {
                 self.points.reborn(*index);
             }
         }
-        self.file(which, "spBv1.0", packet, &batch, turn);
+        let place = self.router.place(SPARKPLUG);
+        self.file(which, SPARKPLUG, place, packet, batch, turn);
         if change.died {
             for index in self.members_of(&sender) {
                 self.points.silence(index, turn.host_now, &mut turn.taken);
@@ -208,11 +219,25 @@ impl SiteIngest {
     }
 
     /// Files the samples of a message; what is remembered of them stands under `topic`.
-    fn file(&mut self, which: usize, topic: &str, packet: &Packet, batch: &Batch<'_>, turn: &mut Turn) {
+    fn file(&mut self, which: usize, topic: &str, mut place: Option<Place>, packet: &Packet, batch: &Batch<'_>, turn: &mut Turn) {
         let source = self.router.sources.get(which).map(|s| s.source.format);
         let format = source.map_or(DSX, Format::name);
         for &(reason, n) in &batch.refusals {
             self.refuse(format, &packet.topic, reason, "", &packet.payload, n, turn);
+        }
+        if !batch.run.is_empty() {
+            let remembered = self.router.shelf(place, None).and_then(|shelf| shelf.find(""));
+            let target = remembered.unwrap_or_else(|| {
+                let (target, changed) = self.router.resolve(which, topic, None, "", &mut self.points);
+                turn.taken.catalogue_changed |= changed;
+                target
+            });
+            for &(at, value) in &batch.run {
+                if let Err(reason) = number_to(&mut self.points, target, Some(value), at, Quality::GOOD, turn) {
+                    put(&mut self.quarantine, format, &packet.topic, reason, "", &packet.payload, 1, turn);
+                }
+            }
+            return;
         }
         let mut rest = batch.samples.as_slice();
         while let Some(first) = rest.first() {
@@ -222,7 +247,7 @@ impl SiteIngest {
             let mut from = 0;
             // Whatever is remembered goes the short way; one that is not is looked up, and the short way goes on behind it.
             while from < now.len() {
-                if let Some(shelf) = self.router.shelf(topic, series) {
+                if let Some(shelf) = self.router.shelf(place, series) {
                     while let Some(sample) = now.get(from) {
                         let Some(target) = shelf.find(&sample.key) else { break };
                         from += 1;
@@ -238,6 +263,7 @@ impl SiteIngest {
                         self.members.entry(sender.into()).or_default().insert(index);
                     }
                     turn.taken.catalogue_changed |= changed;
+                    place = self.router.place(topic);
                     if let Err(reason) = sample_to(&mut self.points, target, sample, turn) {
                         self.refuse(format, &packet.topic, reason, &sample.key, &packet.payload, 1, turn);
                     }
@@ -342,9 +368,9 @@ impl SiteIngest {
             if self.points.clock_source == ClockSource::Bms && self.points.advance(beat) {
                 turn.tally.add(CLOCK_SET_BACK, DSX, 1);
             }
-            return self.points.accept(index, value.value, value.at, marks, turn.host_now, &mut turn.taken);
+            return self.points.accept(index, value.value, value.at.into(), marks, turn.host_now, &mut turn.taken);
         }
-        self.points.file(index, value.value, value.at, marks, turn.host_now, &mut turn.taken)
+        self.points.file(index, value.value, value.at.into(), marks, turn.host_now, &mut turn.taken)
     }
 
     /// Counts a refusal and keeps its evidence.
@@ -404,21 +430,33 @@ fn put(
     quarantine.put(topic, format, reason, key, payload, turn.host_now);
 }
 
+/// Files a number where it belongs.
+fn number_to(
+    points: &mut Points,
+    target: Target,
+    sent: Option<f64>,
+    at: Stamp,
+    marks: Quality,
+    turn: &mut Turn,
+) -> Result<(), &'static str> {
+    match target {
+        Target::Point(index) => points.file(index, sent, at, marks, turn.host_now, &mut turn.taken),
+        Target::Ignored => Ok(()),
+        Target::Refused(reason) => Err(reason),
+    }
+}
+
 /// Files one sample where it belongs.
 fn sample_to(points: &mut Points, target: Target, sample: &decode::Sample<'_>, turn: &mut Turn) -> Result<(), &'static str> {
-    let index = match target {
-        Target::Point(index) => index,
-        Target::Ignored => return Ok(()),
-        Target::Refused(reason) => return Err(reason),
-    };
+    let Target::Point(index) = target else { return number_to(points, target, None, Stamp::MIN, Quality::GOOD, turn) };
     let number = match &sample.value {
         Value::Number(n) if n.is_finite() => Some(*n),
         Value::Number(_) => return Err("value not finite"),
         Value::Null => None,
         Value::Text(text) => Some(state(points, index, text).ok_or("text is no state of the point")?),
     };
-    let at = sample.at.unwrap_or_else(|| points.arrival(turn.host_now));
-    points.file(index, number, at, sample.marks, turn.host_now, &mut turn.taken)
+    let at = sample.at.unwrap_or_else(|| points.arrival(turn.host_now).into());
+    number_to(points, target, number, at, sample.marks, turn)
 }
 
 /// The number of a state's text.

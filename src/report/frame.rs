@@ -41,6 +41,24 @@ pub fn fonts() {
     });
 }
 
+/// Breaks text at spaces into lines of bold type that are no wider than `wide` pixels; a longer word stands alone.
+pub fn title_lines(s: &str, px: i32, wide: i32) -> Vec<String> {
+    fonts();
+    let font = FontDesc::from((FONT, px, FontStyle::Bold));
+    let fits = |line: &str| font.box_size(line).map_or(line.chars().count() as i32 * px / 2, |(w, _)| w as i32) <= wide;
+    let mut out: Vec<String> = Vec::new();
+    for word in s.split_whitespace() {
+        match out.last_mut() {
+            Some(line) if fits(&format!("{line} {word}")) => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => out.push(word.to_owned()),
+        }
+    }
+    out
+}
+
 /// How a line looks.
 #[derive(Clone, Copy)]
 pub struct Pen {

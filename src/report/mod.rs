@@ -6,14 +6,33 @@
 //! zone; a figure that cannot be computed is absent, not 0.
 //! Absent by design: no simulation, no HTTP, no clock.
 
+pub mod account;
+mod book;
+mod charts;
+mod draw;
+pub mod facts;
+pub mod figure;
 pub mod forecast_plots;
 mod frame;
+pub mod gpu;
+mod jobs;
+mod lang;
+pub mod model;
+pub mod pack;
 mod page;
+mod pdf;
+mod register;
 pub mod result;
 mod run;
+pub mod savings;
+mod series;
 pub mod table;
+pub mod write;
 
+pub use book::{Book, MeterBook, PartitionBook};
+pub use lang::Lang;
 pub use page::run_page;
+pub use register::{MeterRole, RegisterError, ReportFile};
 pub use result::{Account, DemoResult, Interval, Margin, SeedRow, SiteResult, Traffic};
 pub use run::{Band, LimitLine, LoadTrace, RunReport, SetpointTrace, Trace};
 

@@ -1,6 +1,6 @@
 //! The page of one run: load and forecast, setpoints, cooling power, savings; as SVG, PNG and HTML.
 
-use super::frame::{AMBER, BLUE_, Canvas, Frame, GREEN_, INK, Key, ORANGE, PALETTE, Pen, SKY, SOFT, bounds, fonts};
+use super::frame::{AMBER, BLUE_, Canvas, Frame, GREEN_, INK, Key, ORANGE, PALETTE, Pen, SKY, SOFT, bounds, title_lines};
 use super::run::{RunReport, Trace};
 use super::{ReportError, table};
 use crate::time::Timestamp;
@@ -11,7 +11,8 @@ use plotters::style::text_anchor::{HPos, VPos};
 use std::path::{Path, PathBuf};
 
 const WIDTH: i32 = 1600;
-const HEAD: i32 = 130;
+const TITLE_PX: i32 = 36;
+const TITLE_LINE: i32 = 48;
 const PANEL: i32 = 480;
 const LEFT: i32 = 150;
 const RIGHT: i32 = WIDTH - 130;
@@ -20,28 +21,28 @@ const LIMIT: RGBColor = RGBColor(170, 20, 20);
 
 /// Draws a run to `out_dir/<site>/{run.svg, run.png, index.html}` and returns the three paths.
 pub fn run_page(run: &RunReport, out_dir: &Path) -> Result<Vec<PathBuf>, ReportError> {
-    fonts();
     let (from, to) = run.extent().ok_or_else(|| ReportError::Empty { site: run.site_id.clone() })?;
     let draw = |why: String| ReportError::Draw { site: run.site_id.clone(), why };
     let dir = out_dir.join(&run.site_id);
     std::fs::create_dir_all(&dir).map_err(|why| ReportError::Write { path: dir.clone(), why })?;
-    let size = (WIDTH as u32, (HEAD + PANEL * panels(run).len() as i32) as u32);
+    let title = format!("{}: {}", run.site_name, run.title);
+    let heading = title_lines(&title, TITLE_PX, WIDTH - 60);
+    let size = (WIDTH as u32, (head(&heading) + PANEL * panels(run).len() as i32) as u32);
 
     let mut svg = String::new();
     {
         let root = SVGBackend::with_string(&mut svg, size).into_drawing_area();
-        page(&root, run, from, to).map_err(draw)?;
+        page(&root, run, &heading, from, to).map_err(draw)?;
         root.present().map_err(|e| draw(e.to_string()))?;
     }
     let (svg_path, png_path, html_path) = (dir.join("run.svg"), dir.join("run.png"), dir.join("index.html"));
     {
         let root = BitMapBackend::new(&png_path, size).into_drawing_area();
-        page(&root, run, from, to).map_err(draw)?;
+        page(&root, run, &heading, from, to).map_err(draw)?;
         root.present().map_err(|e| draw(format!("{}: {e}", png_path.display())))?;
     }
     let write = |path: &Path, text: &str| std::fs::write(path, text).map_err(|why| ReportError::Write { path: path.into(), why });
     write(&svg_path, &svg)?;
-    let title = format!("{}: {}", run.site_name, run.title);
     let html = TEMPLATE
         .replace("{{title}}", &escape(&title))
         .replace("{{label}}", &escape(&run.label))
@@ -51,7 +52,7 @@ pub fn run_page(run: &RunReport, out_dir: &Path) -> Result<Vec<PathBuf>, ReportE
     Ok(vec![svg_path, png_path, html_path])
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
@@ -63,6 +64,11 @@ fn html_table(rows: &[Vec<String>]) -> String {
     };
     let body: String = body.iter().map(|r| line(r, "td")).collect();
     format!("<table>\n<thead>{}</thead>\n<tbody>\n{body}</tbody>\n</table>", line(head, "th"))
+}
+
+/// Height of the title, its lines and the label below it.
+fn head(heading: &[String]) -> i32 {
+    TITLE_LINE * heading.len() as i32 + 82
 }
 
 enum Panel {
@@ -86,15 +92,24 @@ fn panels(run: &RunReport) -> Vec<Panel> {
     out
 }
 
-fn page<DB: DrawingBackend>(root: &DrawingArea<DB, Shift>, run: &RunReport, from: Timestamp, to: Timestamp) -> Result<(), String> {
+fn page<DB: DrawingBackend>(
+    root: &DrawingArea<DB, Shift>,
+    run: &RunReport,
+    heading: &[String],
+    from: Timestamp,
+    to: Timestamp,
+) -> Result<(), String> {
     root.fill(&WHITE).map_err(|e| e.to_string())?;
     let c = Canvas { area: root };
     let zone = TimeZone::get(&run.time_zone).unwrap_or(TimeZone::UTC);
     let zone_name = if TimeZone::get(&run.time_zone).is_ok() { run.time_zone.as_str() } else { "UTC" };
-    c.text(&format!("{}: {}", run.site_name, run.title), (30, 48), 36, INK, true, HPos::Left, VPos::Center)?;
-    c.text(&format!("{}. Times in {zone_name}.", run.label), (30, 96), 22, SOFT, false, HPos::Left, VPos::Center)?;
+    for (i, line) in heading.iter().enumerate() {
+        c.text(line, (30, TITLE_LINE * (i as i32 + 1)), TITLE_PX, INK, true, HPos::Left, VPos::Center)?;
+    }
+    let head = head(heading);
+    c.text(&format!("{}. Times in {zone_name}.", run.label), (30, head - 34), 22, SOFT, false, HPos::Left, VPos::Center)?;
     for (i, panel) in panels(run).iter().enumerate() {
-        let place = Place { c: &c, top: HEAD + PANEL * i as i32, letter: (b'a' + i as u8) as char, from, to, zone: &zone };
+        let place = Place { c: &c, top: head + PANEL * i as i32, letter: (b'a' + i as u8) as char, from, to, zone: &zone };
         match panel {
             Panel::Load => load(&place, run)?,
             Panel::Setpoints(unit) => setpoints(&place, run, unit)?,
@@ -198,7 +213,7 @@ fn setpoints<DB: DrawingBackend>(p: &Place<DB>, run: &RunReport, unit: &str) -> 
         let ys: Vec<i32> =
             rows.iter().filter(|r| r.1.is_finite() && (frame.x(r.0) >= from_x || l.value.len() == 1)).map(|r| frame.y(r.1)).collect();
         let lower = mean(values(&rows).filter(|v| v.is_finite()).collect()) < setpoints_mean;
-        let beside = if lower { ys.iter().max().map(|y| y + 16) } else { ys.iter().min().map(|y| y - 16) };
+        let beside = if lower { ys.iter().max().map(|y| y + 20) } else { ys.iter().min().map(|y| y - 20) };
         labels.extend(beside.map(|y| (y, l.name.as_str())));
     }
     // Two names that would touch are moved apart.

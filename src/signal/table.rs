@@ -23,7 +23,7 @@ pub enum SignalError {
 }
 
 /// A table of text cells with its header.
-pub(super) struct Table {
+pub struct Table {
     pub path: PathBuf,
     pub header: Vec<String>,
     /// Rows with their line in the file: blank lines and quoted line breaks make it differ from the row's number.
@@ -78,9 +78,14 @@ impl Table {
         })
     }
 
+    /// A cell as it stands.
+    pub fn text(&self, row: usize, column: usize) -> &str {
+        self.rows.get(row).and_then(|r| r.1.get(column)).unwrap_or("")
+    }
+
     /// A cell as a finite number.
     pub fn number(&self, row: usize, column: usize) -> Result<f64, SignalError> {
-        let text = self.rows.get(row).and_then(|r| r.1.get(column)).unwrap_or("");
+        let text = self.text(row, column);
         match text.parse::<f64>() {
             Ok(v) if v.is_finite() => Ok(v),
             _ if text.is_empty() => Err(self.cell(row, column, "is empty; fill the gap or cut the file before it".into())),

@@ -2,6 +2,7 @@
 
 use super::{Point, Selector};
 use crate::id::PointId;
+use foldhash::fast::RandomState;
 use std::collections::HashMap;
 
 /// Points that one site may have. A publisher that invents topics without end is refused beyond it.
@@ -11,7 +12,7 @@ pub const POINTS_MAX: usize = 200_000;
 #[derive(Clone, Debug, Default)]
 pub struct Catalogue {
     points: Vec<Point>,
-    by_path: HashMap<String, PointId>,
+    by_path: HashMap<String, PointId, RandomState>,
     /// Grows with each change, so that bindings made from selectors know when to look again.
     version: u64,
 }

@@ -3,8 +3,9 @@
 //! Invariants: unknown keys are refused with their line; every reference inside the file resolves; a bound is a pair
 //! with `lo < hi`. A site file never carries a physical parameter of the plant: those are identified from telemetry.
 
-use super::{Selector, Source};
-use crate::time::Span;
+use super::control::{Control, Objective, Signals, Weights};
+use super::placement::{Domain, Energy, Partition, PowerCap, hosts};
+use super::{Alert, Selector, Source};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -46,27 +47,6 @@ pub enum ClockSource {
     Data,
 }
 
-/// The mode in which control of a site begins.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StartMode {
-    /// Computes and records; publishes no request.
-    #[default]
-    Shadow,
-    /// Publishes a request when an operator approves it.
-    Advise,
-    /// Publishes requests inside the guardrails by itself.
-    Auto,
-}
-
-/// What the controller minimises.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Objective {
-    #[default]
-    KwhPerGpuHour,
-}
-
 /// Who the site is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -105,66 +85,6 @@ impl Default for Bus {
 
 fn default_integration() -> String {
     "TRAMUNTANA".into()
-}
-
-/// How the site is controlled.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Control {
-    #[serde(default)]
-    pub mode: StartMode,
-    #[serde(default)]
-    pub objective: Objective,
-    /// Length of one control tick on the site's clock, s.
-    #[serde(default = "default_tick_s")]
-    pub tick_s: u32,
-    /// A recommendation or a request not renewed within this time lapses, s.
-    #[serde(default = "default_valid_s")]
-    pub valid_s: u32,
-    /// Name of the identified model under `models/`; none = identify from scratch.
-    #[serde(default)]
-    pub plant_model: Option<String>,
-    /// Name of the load forecast model under `models/`.
-    #[serde(default)]
-    pub load_model: Option<String>,
-    /// In `auto`, move setpoints a little, inside every limit, until the data identify the plant. Where the file does not
-    /// say: true where it names no `plant_model`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub learn: Option<bool>,
-}
-
-fn default_tick_s() -> u32 {
-    300
-}
-fn default_valid_s() -> u32 {
-    1800
-}
-
-impl Default for Control {
-    fn default() -> Control {
-        Control {
-            mode: StartMode::Shadow,
-            objective: Objective::KwhPerGpuHour,
-            tick_s: default_tick_s(),
-            valid_s: default_valid_s(),
-            plant_model: None,
-            load_model: None,
-            learn: None,
-        }
-    }
-}
-
-impl Control {
-    pub fn tick(&self) -> Span {
-        Span::seconds(i64::from(self.tick_s))
-    }
-    /// Is the plant learnt while the service runs?
-    pub fn learns(&self) -> bool {
-        self.learn.unwrap_or(self.plant_model.is_none())
-    }
-    pub fn valid(&self) -> Span {
-        Span::seconds(i64::from(self.valid_s))
-    }
 }
 
 /// A name that the controller knows, bound to points. Known names: `dry_bulb`, `wet_bulb`, `outdoor_humidity`,
@@ -237,7 +157,25 @@ pub struct Actuator {
     /// Least time between two changes, s.
     #[serde(default = "default_dwell_s")]
     pub dwell_s: u32,
+    /// Names of the states of a machine that is switched instead of set (`["off", "on"]` of a chiller, an economizer, pads): the
+    /// first stands for `lo`, and so on in steps of 1. Empty = a setpoint.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub states: Vec<String>,
 }
+
+impl Actuator {
+    /// Is it switched between states instead of set?
+    pub fn is_discrete(&self) -> bool {
+        !self.states.is_empty()
+    }
+    /// The name of a state; none where it has none.
+    pub fn state(&self, value: f64) -> Option<&str> {
+        self.states.get((value - self.lo).round().max(0.0) as usize).map(String::as_str).filter(|_| value.is_finite())
+    }
+}
+
+/// Least dwell of a machine that is switched, s.
+const STATE_DWELL_S: u32 = 600;
 
 fn default_dwell_s() -> u32 {
     300
@@ -263,6 +201,10 @@ pub struct Limit {
     pub above: Option<String>,
     /// Distance from the limit that a plan keeps, in the same unit.
     pub margin: f64,
+    /// Distance kept besides the margin, in the same unit: what the loss of one machine (a pump, a fan) adds before anybody can answer.
+    /// It is not counted together with a step of the load: one thing goes wrong at a time.
+    #[serde(default)]
+    pub reserve: f64,
     /// The actuator that the limit bounds directly, where its setpoint is the limited value.
     #[serde(default)]
     pub actuator: Option<String>,
@@ -290,21 +232,6 @@ pub struct Meter {
     pub boundary: MeterBoundary,
 }
 
-/// A set of racks that one scheduler partition runs on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Partition {
-    pub id: String,
-    pub name: String,
-    /// Selects one point per rack (its `RackPower`).
-    pub racks: Selector,
-    pub gpus_per_rack: u32,
-    /// Electrical rating of one rack, kW.
-    pub rack_rating_kw: f64,
-    /// Job classes that the partition takes (`training`, `inference`).
-    pub job_classes: Vec<String>,
-}
-
 /// A site file, checked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -318,6 +245,8 @@ pub struct SiteFile {
     pub sources: Vec<Source>,
     #[serde(default)]
     pub control: Control,
+    #[serde(default)]
+    pub signals: Signals,
     #[serde(default, rename = "role")]
     pub roles: Vec<Role>,
     #[serde(default, rename = "loop")]
@@ -326,10 +255,20 @@ pub struct SiteFile {
     pub actuators: Vec<Actuator>,
     #[serde(default, rename = "limit")]
     pub limits: Vec<Limit>,
+    #[serde(default, rename = "alert", skip_serializing_if = "Vec::is_empty")]
+    pub alerts: Vec<Alert>,
     #[serde(default, rename = "meter")]
     pub meters: Vec<Meter>,
     #[serde(default, rename = "partition")]
     pub partitions: Vec<Partition>,
+    /// Power caps that jobs may not break, besides each rack's rating.
+    #[serde(default, rename = "cap", skip_serializing_if = "Vec::is_empty")]
+    pub caps: Vec<PowerCap>,
+    /// Racks inside which a training job should stay; a rack that is in none is one of its own.
+    #[serde(default, rename = "domain", skip_serializing_if = "Vec::is_empty")]
+    pub domains: Vec<Domain>,
+    #[serde(default)]
+    pub energy: Energy,
 }
 
 impl SiteFile {
@@ -398,6 +337,10 @@ impl SiteFile {
         if self.control.tick_s == 0 || self.control.valid_s < self.control.tick_s {
             return fail("control".into(), "`tick_s` must be at least 1, and `valid_s` at least one tick");
         }
+        if !(0.0..=10.0).contains(&self.control.load_step) {
+            return fail("control.load_step".into(), "is a share: 0.6 for a load that may rise by 60 %");
+        }
+        self.check_objective()?;
         let role = |name: &String| self.roles.iter().any(|r| r.name == *name);
         for r in &self.roles {
             if r.select.is_empty() {
@@ -432,6 +375,13 @@ impl SiteFile {
             if !(a.slew_per_min > 0.0 && a.slew_per_10min > 0.0 && a.step > 0.0) {
                 return fail(what, "slew_per_min, slew_per_10min and step must be above 0");
             }
+            let whole = |v: f64| v.fract() == 0.0;
+            if a.is_discrete() && !(whole(a.lo) && whole(a.default) && a.step == 1.0 && a.hi - a.lo + 1.0 == a.states.len() as f64) {
+                return fail(what, "`states` are whole numbers: lo and default whole, step = 1, hi = lo + number of states - 1");
+            }
+            if a.is_discrete() && a.dwell_s < STATE_DWELL_S {
+                return fail(what, &format!("`states` switch a machine: give dwell_s of at least {STATE_DWELL_S} (20 min for a chiller)"));
+            }
             if !self.loops.iter().any(|l| l.id == a.loop_id) {
                 return fail(what, &format!("`loop = {:?}` names no [[loop]]", a.loop_id));
             }
@@ -449,8 +399,8 @@ impl SiteFile {
             if l.max.is_none() && l.min.is_none() {
                 return fail(what, "give `max`, `min` or both");
             }
-            if l.margin.is_nan() || l.margin < 0.0 {
-                return fail(what, "`margin` must be 0 or above");
+            if !(l.margin >= 0.0 && l.reserve >= 0.0) {
+                return fail(what, "`margin` and `reserve` must be 0 or above");
             }
             if let Some(r) = std::iter::once(&l.role).chain(&l.above).find(|r| !role(r)) {
                 return fail(what, &format!("no role is named {r:?}"));
@@ -461,17 +411,63 @@ impl SiteFile {
                 return fail(what, &format!("`actuator = {a:?}` names no actuator"));
             }
         }
+        for a in &self.alerts {
+            let what = format!("alert {:?}", a.id);
+            if let Some(fault) = a.fault() {
+                return fail(what, fault);
+            }
+            if let Some(r) = std::iter::once(&a.role).chain(&a.above).find(|r| !role(r)) {
+                return fail(what, &format!("no role is named {r:?}"));
+            }
+        }
         for p in &self.partitions {
             if p.gpus_per_rack == 0 || !(p.rack_rating_kw > 0.0) {
                 return fail(format!("partition {:?}", p.id), "gpus_per_rack and rack_rating_kw must be above 0");
             }
         }
+        for r in self.partitions.iter().flat_map(|p| &p.racks_nodes) {
+            for list in &r.nodes {
+                hosts(list).map_err(|why| (format!("nodes of rack {:?}", r.rack), why))?;
+            }
+        }
+        for c in &self.caps {
+            super::placement::check_cap(c)?;
+            if let Some(r) = c.role.as_ref().filter(|r| !role(r)) {
+                return fail(format!("cap {:?}", c.id), &format!("no role is named {r:?}; add a [[role]] with that name"));
+            }
+        }
+        unique("cap", self.caps.iter().map(|r| &r.id))?;
+        unique("domain", self.domains.iter().map(|r| &r.id))?;
         unique("role", self.roles.iter().map(|r| &r.name))?;
         unique("loop", self.loops.iter().map(|r| &r.id))?;
         unique("actuator", self.actuators.iter().map(|r| &r.id))?;
         unique("limit", self.limits.iter().map(|r| &r.id))?;
+        unique("alert", self.alerts.iter().map(|r| &r.id))?;
         unique("meter", self.meters.iter().map(|r| &r.id))?;
         unique("partition", self.partitions.iter().map(|r| &r.id))
+    }
+
+    fn check_objective(&self) -> Result<(), (String, String)> {
+        let fail = |what: &str, why: String| Err((what.to_owned(), why));
+        let (c, s) = (&self.control, &self.signals);
+        if (c.objective == Objective::Weighted) != c.weights.is_some() {
+            return fail("control.weights", "belongs to objective = \"weighted\", and that needs it: { kwh = 1, eur = 5 }".into());
+        }
+        let w = c.weights();
+        if [w.kwh, w.eur, w.kg_co2, w.peak_kw].iter().any(|v| !(*v >= 0.0 && v.is_finite())) || w == Weights::default() {
+            return fail("control.weights", "weights are 0 or above, and one of them is above 0".into());
+        }
+        for (value, file, name) in [(s.price_eur_per_mwh, &s.price_file, "price"), (s.carbon_g_per_kwh, &s.carbon_file, "carbon")] {
+            if value.is_some() && file.is_some() {
+                return fail("signals", format!("give one number or a file for {name}, not both"));
+            }
+            let wanted = if name == "price" { w.eur > 0.0 } else { w.kg_co2 > 0.0 };
+            if wanted && value.is_none() && file.is_none() {
+                let keys = if name == "price" { "price_eur_per_mwh or price_file" } else { "carbon_g_per_kwh or carbon_file" };
+                return fail("signals", format!("the objective counts {name}: give {keys} under [signals]"));
+            }
+        }
+        Ok(())
     }
 
     /// Every topic filter that the site listens to.

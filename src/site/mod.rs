@@ -6,21 +6,24 @@
 //! `sensors/<site>/site.toml`; a *source* says which format a topic filter speaks.
 //! Invariants: nothing about a plant is code; a point's identity is its path; the catalogue only grows.
 
+mod alert;
 mod bounds;
 mod catalogue;
 mod classes;
+mod control;
 mod file;
+mod placement;
 mod point;
 mod selector;
 mod source;
 mod template;
 
+pub use alert::{Alert, AlertSeverity};
 pub use catalogue::{Catalogue, POINTS_MAX};
 pub use classes::{Class, Classes, ClassesError};
-pub use file::{
-    Actuator, Bus, ClockSource, Combine, Control, Limit, Loop, Meter, MeterBoundary, Objective, Partition, Role, SiteFile, SiteFileError,
-    SiteName, StartMode,
-};
+pub use control::{Control, Objective, Signals, StartMode, Weights};
+pub use file::{Actuator, Bus, ClockSource, Combine, Limit, Loop, Meter, MeterBoundary, Role, SiteFile, SiteFileError, SiteName};
+pub use placement::{CapKind, Domain, Energy, Partition, PowerCap, RackNodes, hosts, names_rack};
 pub use point::{Point, StateText};
 pub use selector::Selector;
 pub use source::{Format, SOURCE_POINTS, Source, SourceValue, TimeUnit, Undeclared};

@@ -1,9 +1,10 @@
 //! How rows become bytes in the hot store: the *entry* of one append in the log, and the *chunk* of one point.
 //!
 //! Entry: version, site, number of rows; then by column: point and time as differences to the row before (zigzag
-//! varints), value as 8 bytes, marks as one flag or 2 bytes a row. Chunk: version, number of rows; then by row: the change
-//! of the time step, and the value XORed with the one before, without its zero bytes at either end (after Pelkonen et
-//! al., "Gorilla", VLDB 2015, in whole bytes); then runs of equal marks.
+//! varints), value as 8 bytes; then flags, and what they announce: marks of 2 bytes a row, nanoseconds as a varint a row.
+//! Chunk: version, number of rows; then by row: the change of the time step, and the value XORed with the one before, without
+//! its zero bytes at either end (after Pelkonen et al., "Gorilla", VLDB 2015, in whole bytes); then runs of equal marks; in
+//! version 2 a varint of nanoseconds a row. Times are milliseconds; rows without nanoseconds cost nothing for them.
 //! Invariants: decoding is total (any bytes give rows or `None`), allocates no more than the bytes can mean, and gives
 //! back exactly what was encoded, NaN payloads included; a chunk's times rise strictly.
 
@@ -12,7 +13,12 @@ use crate::reading::{PointId, Quality, Reading};
 use crate::time::Timestamp;
 
 const ENTRY_VERSION: u8 = 1;
-const CHUNK_VERSION: u8 = 1;
+/// Flags of an entry.
+const MARKED: u8 = 1;
+const FINE: u8 = 2;
+/// A chunk without nanoseconds, and one with them.
+const CHUNK_PLAIN: u8 = 1;
+const CHUNK_FINE: u8 = 2;
 /// Rows that one entry or chunk may claim to have.
 pub const ROWS_MAX: usize = 1 << 24;
 
@@ -60,6 +66,10 @@ impl<'a> Bytes<'a> {
         let n = usize::try_from(self.varint()?).ok()?;
         (n <= ROWS_MAX && n.checked_mul(each)? <= self.0.len()).then_some(n)
     }
+    /// The nanoseconds within a millisecond.
+    fn ns(&mut self) -> Option<u32> {
+        u32::try_from(self.varint()?).ok().filter(|ns| *ns < 1_000_000)
+    }
     fn u16(&mut self) -> Option<u16> {
         Some(u16::from_le_bytes(self.take(2)?.try_into().ok()?))
     }
@@ -79,9 +89,13 @@ pub fn entry<'a>(site: u16, readings: impl ExactSizeIterator<Item = &'a Reading>
         (point, at) = (i64::from(r.point.0), r.at.0);
     }
     let marked = readings.clone().any(|r| !r.quality.is_good());
-    out.push(u8::from(marked));
+    let fine = readings.clone().any(|r| r.ns > 0);
+    out.push(if marked { MARKED } else { 0 } | if fine { FINE } else { 0 });
     if marked {
-        readings.for_each(|r| out.extend_from_slice(&r.quality.0.to_le_bytes()));
+        readings.clone().for_each(|r| out.extend_from_slice(&r.quality.0.to_le_bytes()));
+    }
+    if fine {
+        readings.for_each(|r| put_varint(&mut out, u64::from(r.ns)));
     }
     out
 }
@@ -100,15 +114,14 @@ pub fn read_entry(bytes: &[u8]) -> Option<(u16, Vec<Reading>)> {
         point = point.checked_add(unzigzag(b.varint()?))?;
         at = at.wrapping_add(unzigzag(b.varint()?));
         let value = f64::from_bits(u64::from_le_bytes(b.take(8)?.try_into().ok()?));
-        readings.push(Reading { point: PointId(u32::try_from(point).ok()?), at: Timestamp(at), value, quality: Quality::GOOD });
+        readings.push(Reading { point: PointId(u32::try_from(point).ok()?), at: Timestamp(at), ns: 0, value, quality: Quality::GOOD });
     }
-    match b.byte()? {
-        0 => {}
-        1 => readings.iter_mut().try_for_each(|r| {
-            r.quality = Quality(b.u16()?);
-            Some(())
-        })?,
-        _ => return None,
+    let flags = b.byte().filter(|f| f & !(MARKED | FINE) == 0)?;
+    for r in readings.iter_mut().filter(|_| flags & MARKED != 0) {
+        r.quality = Quality(b.u16()?);
+    }
+    for r in readings.iter_mut().filter(|_| flags & FINE != 0) {
+        r.ns = b.ns()?;
     }
     b.0.is_empty().then_some((site, readings))
 }
@@ -116,7 +129,8 @@ pub fn read_entry(bytes: &[u8]) -> Option<(u16, Vec<Reading>)> {
 /// A chunk of rows in rising order of time.
 pub fn chunk(rows: &[Row]) -> Vec<u8> {
     let mut out = Vec::with_capacity(16 + rows.len() * 6);
-    out.push(CHUNK_VERSION);
+    let fine = rows.iter().any(|r| r.ns > 0);
+    out.push(if fine { CHUNK_FINE } else { CHUNK_PLAIN });
     put_varint(&mut out, rows.len() as u64);
     let (mut at, mut step, mut bits) = (0_i64, 0_i64, 0_u64);
     for r in rows {
@@ -137,22 +151,27 @@ pub fn chunk(rows: &[Row]) -> Vec<u8> {
         out.extend_from_slice(&first.quality.0.to_le_bytes());
         rest = &rest[run..];
     }
+    if fine {
+        rows.iter().for_each(|r| put_varint(&mut out, u64::from(r.ns)));
+    }
     out
 }
 
 /// The rows of a chunk.
 pub fn read_chunk(bytes: &[u8]) -> Option<Vec<Row>> {
     let mut b = Bytes(bytes);
-    if b.byte()? != CHUNK_VERSION {
-        return None;
-    }
+    let fine = match b.byte()? {
+        CHUNK_PLAIN => false,
+        CHUNK_FINE => true,
+        _ => return None,
+    };
     let n = b.rows(2)?;
     let mut rows: Vec<Row> = Vec::with_capacity(n);
     let (mut at, mut step, mut bits) = (0_i64, 0_i64, 0_u64);
     for i in 0..n {
         step = step.wrapping_add(unzigzag(b.varint()?));
         let next = at.wrapping_add(step);
-        if i > 0 && next <= at {
+        if i > 0 && (next < at || (next == at && !fine)) {
             return None;
         }
         at = next;
@@ -164,7 +183,7 @@ pub fn read_chunk(bytes: &[u8]) -> Option<Vec<Row>> {
         let mut x = [0; 8];
         x[..len].copy_from_slice(b.take(len)?);
         bits ^= u64::from_le_bytes(x) << (8 * low);
-        rows.push(Row { at: Timestamp(at), value: f64::from_bits(bits), quality: Quality::GOOD });
+        rows.push(Row { at: Timestamp(at), ns: 0, value: f64::from_bits(bits), quality: Quality::GOOD });
     }
     let mut done = 0;
     while done < n {
@@ -173,6 +192,12 @@ pub fn read_chunk(bytes: &[u8]) -> Option<Vec<Row>> {
         let rows = rows.get_mut(done..done.checked_add(run)?).filter(|r| !r.is_empty())?;
         rows.iter_mut().for_each(|r| r.quality = quality);
         done += run;
+    }
+    for r in rows.iter_mut().filter(|_| fine) {
+        r.ns = b.ns()?;
+    }
+    if fine && rows.windows(2).any(|w| w[0].stamp() >= w[1].stamp()) {
+        return None;
     }
     b.0.is_empty().then_some(rows)
 }
@@ -183,13 +208,13 @@ mod tests {
     use rand::{Rng, SeedableRng};
 
     fn same(a: &Row, b: &Row) -> bool {
-        a.at == b.at && a.quality == b.quality && a.value.to_bits() == b.value.to_bits()
+        a.stamp() == b.stamp() && a.quality == b.quality && a.value.to_bits() == b.value.to_bits()
     }
 
     #[test]
     fn what_was_encoded_comes_back_bit_for_bit() {
         let mut rng = rand::rngs::StdRng::seed_from_u64(7);
-        for n in [0_usize, 1, 2, 77, 1000] {
+        for (n, fine) in [(0_usize, false), (1, true), (2, false), (77, true), (1000, false), (1000, true)] {
             let mut at = -5_i64;
             let rows: Vec<Row> = (0..n)
                 .map(|i| {
@@ -201,32 +226,35 @@ mod tests {
                         3 => f64::MAX,
                         _ => 21.5,
                     };
-                    Row { at: Timestamp(at), value, quality: Quality((i / 7 % 3) as u16) }
+                    // With nanoseconds, several rows lie within one millisecond.
+                    let (at, ns) = if fine { (i as i64 / 9 * 1000, (i % 9 * 100_000) as u32) } else { (at, 0) };
+                    Row { at: Timestamp(at), ns, value, quality: Quality((i / 7 % 3) as u16) }
                 })
                 .collect();
             let back = read_chunk(&chunk(&rows)).unwrap();
             assert!(back.len() == n && back.iter().zip(&rows).all(|(a, b)| same(a, b)));
-            let readings: Vec<Reading> = rows
-                .iter()
-                .map(|r| Reading { point: PointId(rng.random_range(0..200_000)), at: r.at, value: r.value, quality: r.quality })
-                .collect();
+            let readings: Vec<Reading> = rows.iter().map(|r| r.reading(PointId(rng.random_range(0..200_000)))).collect();
             let (site, back) = read_entry(&entry(9, readings.iter())).unwrap();
             let same = |a: &Reading, b: &Reading| {
-                (a.point, a.at, a.quality) == (b.point, b.at, b.quality) && a.value.to_bits() == b.value.to_bits()
+                (a.point, a.stamp(), a.quality) == (b.point, b.stamp(), b.quality) && a.value.to_bits() == b.value.to_bits()
             };
             assert!(site == 9 && back.len() == n && back.iter().zip(&readings).all(|(a, b)| same(a, b)));
         }
-        let extremes = [i64::MIN, -1, i64::MAX].map(|t| Row { at: Timestamp(t), value: 1.0, quality: Quality::GOOD });
+        let extremes = [i64::MIN, -1, i64::MAX].map(|t| Row { at: Timestamp(t), ns: 0, value: 1.0, quality: Quality::GOOD });
         assert_eq!(read_chunk(&chunk(&extremes)).unwrap(), extremes);
     }
 
     #[test]
     fn bytes_that_mean_nothing_are_refused_and_cost_nothing() {
-        let rows: Vec<Row> = (0..50).map(|i| Row { at: Timestamp(i * 10), value: i as f64, quality: Quality::LATE }).collect();
-        let good = chunk(&rows);
-        for cut in 0..good.len() {
-            assert_eq!(read_chunk(&good[..cut]), None, "cut at {cut}");
+        let row = |i: i64, ns| Row { at: Timestamp(i * 10), ns, value: i as f64, quality: Quality::LATE };
+        for rows in [(0..50).map(|i| row(i, 0)).collect::<Vec<_>>(), (0..50).map(|i| row(i / 3, i as u32)).collect()] {
+            let good = chunk(&rows);
+            assert_eq!(read_chunk(&good), Some(rows));
+            for cut in 0..good.len() {
+                assert_eq!(read_chunk(&good[..cut]), None, "cut at {cut}");
+            }
         }
+        let good = chunk(&(0..50).map(|i| row(i, 0)).collect::<Vec<_>>());
         let mut rng = rand::rngs::StdRng::seed_from_u64(1);
         for _ in 0..20_000 {
             let mut bytes = good.clone();

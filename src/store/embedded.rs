@@ -8,14 +8,14 @@
 //! A full disk: writing stops with [`RESERVE_BYTES`] still free, so that what is open stays whole; where it filled up all
 //! the same, the key-value store is opened again as soon as there is room, and the head is made again from its log.
 
-use super::head::{Head, Waiting};
+use super::head::{Head, Waiting, place};
 use super::hot::{ChunkName, Hot};
 use super::retain::{Expired, Keep};
 use super::sealed::{Sealed, Tier};
 use super::{Appended, Record, Row, Step, Store, StoreError, StoreStats, codec, keys};
 use crate::reading::{PointId, Reading};
-use crate::site::{Catalogue, Point};
-use crate::time::{Span, Timestamp};
+use crate::site::{Catalogue, POINTS_MAX, Point};
+use crate::time::{Span, Stamp, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -214,7 +214,7 @@ impl Embedded {
         let mut days = BTreeSet::new();
         let (number, points) = self.with_site(site, |state, number, points| {
             for w in state.head.of(number, points).iter() {
-                days.extend(w.rows.iter().map(|r| r.at.day_start()).chain(w.late.keys().map(|t| t.day_start())));
+                days.extend(w.rows.iter().map(|r| r.at.day_start()).chain(w.late.keys().map(|t| t.at.day_start())));
             }
             Ok((number, points as u32))
         })?;
@@ -283,14 +283,20 @@ pub fn free_bytes(dir: &Path) -> Option<u64> {
     Some(s.f_bavail * s.f_frsize)
 }
 
+/// Adds entries up to a limit; true where there is room for more.
+fn fill<T: Copy>(out: &mut Vec<T>, part: &[T], limit: usize) -> bool {
+    out.extend_from_slice(&part[..part.len().min(limit - out.len())]);
+    out.len() < limit
+}
+
 /// Newest time known of a point.
-fn newest(hot: &Hot, w: &mut Waiting, site: u16, point: PointId) -> Result<Timestamp, StoreError> {
+fn newest(hot: &Hot, w: &mut Waiting, site: u16, point: PointId) -> Result<Stamp, StoreError> {
     if let Some(t) = w.newest {
         return Ok(t);
     }
     // Rows in order are newer than every chunk; late ones are older than something.
     let t = match w.rows.last() {
-        Some(r) => r.at,
+        Some(r) => r.stamp(),
         None => hot.newest(site, point)?,
     };
     w.newest = Some(t);
@@ -304,15 +310,13 @@ impl State {
         let head = &mut self.head;
         self.logged = hot.replay(|site, readings| {
             let points = readings.iter().map(|r| r.point.0 as usize + 1).max().unwrap_or(0);
+            if points > POINTS_MAX {
+                return Err(hot.damaged("a log entry of a point that no site can have"));
+            }
             let waiting = head.of(site, points);
             for r in &readings {
-                let w = &mut waiting[r.point.0 as usize];
-                if r.at > newest(hot, w, site, r.point)? {
-                    w.newest = Some(r.at);
-                    w.rows.push(Row { at: r.at, value: r.value, quality: r.quality });
-                } else {
-                    w.late.insert(r.at, (r.value, r.quality));
-                }
+                let w = place(waiting, r.point);
+                if r.stamp() > newest(hot, w, site, r.point)? { w.push(r) } else { w.push_late(r) }
             }
             head.rows += readings.len();
             Ok(())
@@ -333,12 +337,12 @@ impl State {
     fn give_back(&mut self, site: u16, points: usize, new: &[Reading]) {
         let waiting = self.head.of(site, points);
         for r in new.iter().rev() {
-            let w = &mut waiting[r.point.0 as usize];
-            if w.rows.last().is_some_and(|last| last.at == r.at) {
+            let w = place(waiting, r.point);
+            if w.rows.last().is_some_and(|last| last.stamp() == r.stamp()) {
                 w.rows.pop();
                 w.newest = None;
             } else {
-                w.late.remove(&r.at);
+                w.late.remove(&r.stamp());
             }
         }
         self.head.rows -= new.len();
@@ -349,16 +353,15 @@ fn take_into(waiting: &mut [Waiting], hot: &Hot, site: u16, readings: &[Reading]
     let mut duplicates = 0;
     let mut chunk = None;
     for r in readings {
-        let w = &mut waiting[r.point.0 as usize];
-        let newest = newest(hot, w, site, r.point)?;
-        if r.at > newest {
-            w.newest = Some(r.at);
-            w.rows.push(Row { at: r.at, value: r.value, quality: r.quality });
-        } else if r.at == newest || w.has(r.at) || hot.has(site, r.point, r.at, &mut chunk)? {
+        let w = place(waiting, r.point);
+        let (newest, stamp) = (newest(hot, w, site, r.point)?, r.stamp());
+        if stamp > newest {
+            w.push(r);
+        } else if stamp == newest || w.has(stamp) || hot.has(site, r.point, stamp, &mut chunk)? {
             duplicates += 1;
             continue;
         } else {
-            w.late.insert(r.at, (r.value, r.quality));
+            w.push_late(r);
         }
         new.push(*r);
     }
@@ -422,19 +425,13 @@ impl Store for Embedded {
 
     fn scan(&self, site: &str, point: PointId, from: Timestamp, to: Timestamp, limit: usize) -> Result<Vec<Row>, StoreError> {
         let mut rows = Vec::new();
-        self.rows_each(site, &[point], from, to, &mut |_, part| {
-            rows.extend_from_slice(&part[..part.len().min(limit - rows.len())]);
-            rows.len() < limit
-        })?;
+        self.rows_each(site, &[point], from, to, &mut |_, part| fill(&mut rows, part, limit))?;
         Ok(rows)
     }
 
     fn series(&self, site: &str, point: PointId, from: Timestamp, to: Timestamp, step: Span) -> Result<Vec<Step>, StoreError> {
         let mut steps: Vec<Step> = Vec::new();
-        self.series_each(site, &[point], from, to, step, &mut |_, part| {
-            steps.extend_from_slice(&part[..part.len().min(super::STEPS_MAX - steps.len())]);
-            steps.len() < super::STEPS_MAX
-        })?;
+        self.series_each(site, &[point], from, to, step, &mut |_, part| fill(&mut steps, part, super::STEPS_MAX))?;
         Ok(steps)
     }
 

@@ -5,8 +5,8 @@
 //! number of rows is what the store bounds ([`super::hot`] flushes the head into chunks).
 
 use super::Row;
-use crate::reading::{PointId, Quality};
-use crate::time::Timestamp;
+use crate::reading::{PointId, Quality, Reading};
+use crate::time::Stamp;
 use std::collections::{BTreeMap, HashMap};
 
 /// The rows of one point that wait for their chunk.
@@ -14,23 +14,42 @@ use std::collections::{BTreeMap, HashMap};
 pub struct Waiting {
     /// In order: rising times, newer than every chunk of the point.
     pub rows: Vec<Row>,
-    pub late: BTreeMap<Timestamp, (f64, Quality)>,
+    pub late: BTreeMap<Stamp, (f64, Quality)>,
     /// Newest time of the point in head and chunks; `None` = not looked up yet.
-    pub newest: Option<Timestamp>,
+    pub newest: Option<Stamp>,
 }
 
 impl Waiting {
-    pub fn has(&self, at: Timestamp) -> bool {
-        self.late.contains_key(&at) || self.rows.binary_search_by_key(&at, |r| r.at).is_ok()
+    pub fn has(&self, stamp: Stamp) -> bool {
+        self.late.contains_key(&stamp) || self.rows.binary_search_by_key(&stamp, Row::stamp).is_ok()
+    }
+
+    /// Takes in a reading that is newer than everything known of the point.
+    pub fn push(&mut self, r: &Reading) {
+        self.newest = Some(r.stamp());
+        self.rows.push(r.into());
+    }
+
+    /// Takes in a reading that is not.
+    pub fn push_late(&mut self, r: &Reading) {
+        self.late.insert(r.stamp(), (r.value, r.quality));
+    }
+
+    /// Late rows with `from <= stamp < to`.
+    pub fn late(&self, from: Stamp, to: Stamp) -> impl Iterator<Item = Row> {
+        let range = if from < to { Some(self.late.range(from..to)) } else { None };
+        range.into_iter().flatten().map(|(s, (value, quality))| Row { at: s.at, ns: s.ns, value: *value, quality: *quality })
     }
 
     /// Rows with `from <= at < to`, in order of time.
-    pub fn range(&self, from: Timestamp, to: Timestamp) -> Vec<Row> {
-        let (a, b) = (self.rows.partition_point(|r| r.at < from), self.rows.partition_point(|r| r.at < to));
+    pub fn range(&self, from: impl Into<Stamp>, to: impl Into<Stamp>) -> Vec<Row> {
+        let (from, to) = (from.into(), to.into());
+        let (a, b) = (self.rows.partition_point(|r| r.stamp() < from), self.rows.partition_point(|r| r.stamp() < to));
         let mut out = self.rows[a..b.max(a)].to_vec();
-        if from < to && !self.late.is_empty() {
-            out.extend(self.late.range(from..to).map(|(at, (value, quality))| Row { at: *at, value: *value, quality: *quality }));
-            out.sort_by_key(|r| r.at);
+        let before = out.len();
+        out.extend(self.late(from, to));
+        if out.len() > before {
+            out.sort_by_key(Row::stamp);
         }
         out
     }
@@ -38,6 +57,12 @@ impl Waiting {
     fn is_empty(&self) -> bool {
         self.rows.is_empty() && self.late.is_empty()
     }
+}
+
+/// The place of a point among those that [`Head::of`] has made room for.
+#[inline]
+pub fn place(waiting: &mut [Waiting], point: PointId) -> &mut Waiting {
+    &mut waiting[point.0 as usize]
 }
 
 /// See the module's text.
@@ -81,17 +106,18 @@ impl Head {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::Timestamp;
 
     #[test]
     fn late_rows_stand_in_their_place() {
         let mut head = Head::default();
         let w = &mut head.of(3, 2)[1];
-        w.rows = [10, 20, 30].map(|t| Row { at: Timestamp(t), value: 0.0, quality: Quality::GOOD }).to_vec();
-        w.late.insert(Timestamp(15), (1.0, Quality::LATE));
+        w.rows = [10, 20, 30].map(|t| Row { at: Timestamp(t), ns: 0, value: 0.0, quality: Quality::GOOD }).to_vec();
+        w.late.insert(Timestamp(15).into(), (1.0, Quality::LATE));
         let times = |from, to| w.range(Timestamp(from), Timestamp(to)).iter().map(|r| r.at.0).collect::<Vec<_>>();
         assert_eq!(times(10, 30), [10, 15, 20]);
         assert!(times(31, 10).is_empty());
-        assert!(w.has(Timestamp(15)) && !w.has(Timestamp(16)));
+        assert!(w.has(Timestamp(15).into()) && !w.has(Stamp { ns: 1, ..Timestamp(15).into() }));
         assert_eq!(head.waiting().count(), 1);
     }
 }

@@ -2,19 +2,21 @@
 //!
 //! Picture: `append → log entry (durable) + head (memory) → flush → chunks by point, log entries removed`, the flush in
 //! one atomic batch. Opening reads the log back into the head.
-//! Invariants: a chunk holds rows of one point and one UTC day; chunks of a point never overlap in time, so that one look
-//! finds the only chunk that can hold an instant; at most [`CHUNK_ROWS`] rows a chunk.
+//! Invariants: a chunk holds rows of one point and one UTC day; the rows of one millisecond lie in one chunk and
+//! chunks of a point never overlap in time, so that one look finds the only chunk that can hold an instant; at most
+//! [`CHUNK_ROWS`] rows a chunk, unless a single millisecond has more.
 
 use super::head::{Head, Waiting};
 use super::{Row, StoreError, codec, keys};
 use crate::reading::{PointId, Reading};
-use crate::time::{Span, Timestamp};
+use crate::time::{Span, Stamp, Timestamp};
 use fjall::config::FilterPolicy;
 use fjall::{Database, Guard, Iter, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable, Snapshot};
 use std::path::{Path, PathBuf};
 
 const CACHE_BYTES: u64 = 64 << 20;
-const MEMTABLE_BYTES: u64 = 32 << 20;
+/// Counted by the bytes of keys and values; small ones take several times as much memory.
+const MEMTABLE_BYTES: u64 = 8 << 20;
 const LOG_BYTES_MAX: u64 = 256 << 20;
 /// Rows of one chunk, at most.
 pub const CHUNK_ROWS: usize = 4096;
@@ -82,7 +84,7 @@ impl Hot {
         StoreError::db(&self.dir, e)
     }
 
-    fn damaged(&self, what: &str) -> StoreError {
+    pub fn damaged(&self, what: &str) -> StoreError {
         StoreError::Damaged { dir: self.dir.clone(), why: what.into() }
     }
 
@@ -161,21 +163,21 @@ impl Hot {
         self.chunks.range(range).next_back().map(|g| self.open_guard(g)).transpose()
     }
 
-    /// Newest time in the chunks of a point; `Timestamp::MIN` where it has none.
-    pub fn newest(&self, site: u16, point: PointId) -> Result<Timestamp, StoreError> {
+    /// Newest time in the chunks of a point; `Stamp::MIN` where it has none.
+    pub fn newest(&self, site: u16, point: PointId) -> Result<Stamp, StoreError> {
         let newest = self.floor(site, point, Timestamp(i64::MAX))?;
-        Ok(newest.and_then(|(_, rows)| rows.last().map(|r| r.at)).unwrap_or(Timestamp::MIN))
+        Ok(newest.and_then(|(_, rows)| rows.last().map(Row::stamp)).unwrap_or(Stamp::MIN))
     }
 
     /// Is there a row of this instant in the chunks? `last` keeps the chunk that was looked at.
-    pub fn has(&self, site: u16, point: PointId, at: Timestamp, last: &mut Option<(ChunkName, Vec<Row>)>) -> Result<bool, StoreError> {
+    pub fn has(&self, site: u16, point: PointId, stamp: Stamp, last: &mut Option<(ChunkName, Vec<Row>)>) -> Result<bool, StoreError> {
         let within = |(name, rows): &(ChunkName, Vec<Row>)| {
-            (name.site, name.point) == (site, point) && name.first <= at && rows.last().is_some_and(|r| at <= r.at)
+            (name.site, name.point) == (site, point) && name.first <= stamp.at && rows.last().is_some_and(|r| stamp <= r.stamp())
         };
         if !last.as_ref().is_some_and(within) {
-            *last = self.floor(site, point, at)?;
+            *last = self.floor(site, point, stamp.at)?;
         }
-        Ok(last.as_ref().is_some_and(|c| within(c) && c.1.binary_search_by_key(&at, |r| r.at).is_ok()))
+        Ok(last.as_ref().is_some_and(|c| within(c) && c.1.binary_search_by_key(&stamp, Row::stamp).is_ok()))
     }
 
     /// Names of the chunks of a point that may hold rows with `from <= at < to`.
@@ -235,25 +237,40 @@ impl Hot {
     }
 
     fn flush_point(&self, batch: &mut OwnedWriteBatch, site: u16, point: PointId, waiting: &Waiting) -> Result<(), StoreError> {
-        let first = waiting.rows.first().map_or(Timestamp(i64::MAX), |r| r.at);
-        let late_before = waiting.late.range(..first).next().is_some();
-        if waiting.late.range(first..).next().is_some() {
-            self.put_chunks(batch, site, point, &waiting.range(first, Timestamp(i64::MAX)));
-        } else {
-            self.put_chunks(batch, site, point, &waiting.rows);
+        let first = waiting.rows.first().map_or(Stamp::MAX, Row::stamp);
+        let mut older: Vec<Row> = waiting.late(Stamp::MIN, first).collect();
+        let newer = waiting.late.range(first..).next().map(|_| waiting.range(first, Stamp::MAX));
+        let mut rows = newer.as_deref().unwrap_or(&waiting.rows);
+        // A millisecond that has rows in a chunk, or among the older ones, gets its others there.
+        let shared = |older: &[Row]| {
+            let in_chunk = || Ok(self.newest(site, point)?.at == first.at);
+            if older.last().is_some_and(|r| r.at == first.at) {
+                Ok(true)
+            } else if first.ns > 0 {
+                in_chunk()
+            } else {
+                Ok(false)
+            }
+        };
+        if shared(&older)? {
+            let n = rows.partition_point(|r| r.at == first.at);
+            older.extend_from_slice(&rows[..n]);
+            rows = &rows[n..];
         }
-        if late_before {
-            let older = waiting.late.range(..first).map(|(at, (value, quality))| Row { at: *at, value: *value, quality: *quality });
-            self.merge(batch, site, point, &older.collect::<Vec<_>>())?;
-        }
-        Ok(())
+        self.put_chunks(batch, site, point, rows);
+        self.merge(batch, site, point, &older)
     }
 
     /// Files rows that no chunk overlaps.
     fn put_chunks(&self, batch: &mut OwnedWriteBatch, site: u16, point: PointId, mut rows: &[Row]) {
         while let Some(first) = rows.first() {
             let day_end = first.at.day_start() + DAY;
-            let n = rows.iter().take(CHUNK_ROWS).take_while(|r| r.at < day_end).count().max(1);
+            let mut n = rows.iter().take(CHUNK_ROWS).take_while(|r| r.at < day_end).count().max(1);
+            if rows.get(n).is_some_and(|next| next.at == rows[n - 1].at) {
+                let cut = rows[n - 1].at;
+                let before = rows[..n].partition_point(|r| r.at < cut);
+                n = if before > 0 { before } else { rows.partition_point(|r| r.at <= cut) };
+            }
             batch.insert(&self.chunks, keys::chunk(site, point, first.at), codec::chunk(&rows[..n]));
             rows = &rows[n..];
         }
@@ -270,7 +287,7 @@ impl Hot {
             let before = self.floor(site, point, first.at)?.filter(|(name, _)| name.first >= first.at.day_start());
             let mut merged = before.map_or_else(Vec::new, |(_, rows)| rows);
             merged.extend_from_slice(&rows[..n]);
-            merged.sort_by_key(|r| r.at);
+            merged.sort_by_key(Row::stamp);
             self.put_chunks(batch, site, point, &merged);
             rows = &rows[n..];
         }

@@ -3,7 +3,8 @@
 //! Words: *hot* rows are in the key-value store; a *sealed* day is in Parquet files of one site and UTC day; a *step* is
 //! what is left of the rows of some minutes (mean, min, max, count); a *record* is a small JSON document filed by kind, site, time and identifier (recommendations, ledger, audit).
 //! Invariants: what `append` has returned for is in the operating system's hands and survives the death of the process;
-//! what `sync` has returned for survives a loss of power; a (point, timestamp) is one row, the first that came; point
+//! what `sync` has returned for survives a loss of power; a (point, timestamp) is one row, the first that came,
+//! timestamps counted to the nanosecond; point
 //! numbers are stable within a data directory; only one process has a directory open.
 //! Absent: no clock, no thread of ours (the key-value store has its own workers).
 
@@ -192,7 +193,7 @@ mod tests {
         for (at, value, quality) in
             [(0, 1.0, Quality::GOOD), (9, 3.0, Quality::LATE), (10, f64::NAN, Quality::NO_VALUE), (35, -2.0, Quality::GOOD)]
         {
-            steps.push(Row { at: Timestamp(at), value, quality });
+            steps.push(Row { at: Timestamp(at), ns: 0, value, quality });
         }
         let s = steps.finish();
         assert_eq!(

@@ -33,10 +33,10 @@ impl HotView {
         if let Some(head) = self.head.get(&point) {
             let (a, b) = (head.partition_point(|r| r.at < from), head.partition_point(|r| r.at < to));
             if a < b {
-                let sorted = rows.last().is_none_or(|last| last.at < head[a].at);
+                let sorted = rows.last().is_none_or(|last| last.stamp() < head[a].stamp());
                 rows.extend_from_slice(&head[a..b]);
                 if !sorted {
-                    rows.sort_by_key(|r| r.at);
+                    rows.sort_by_key(Row::stamp);
                 }
             }
         }
@@ -49,10 +49,10 @@ pub(super) fn merged(first: &[Row], second: &[Row]) -> Vec<Row> {
     let mut out = Vec::with_capacity(first.len() + second.len());
     let mut rest = second;
     for row in first {
-        let n = rest.partition_point(|r| r.at < row.at);
+        let n = rest.partition_point(|r| r.stamp() < row.stamp());
         out.extend_from_slice(&rest[..n]);
         rest = &rest[n..];
-        if rest.first().is_some_and(|r| r.at == row.at) {
+        if rest.first().is_some_and(|r| r.stamp() == row.stamp()) {
             rest = &rest[1..];
         }
         out.push(*row);
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn of_two_rows_of_one_instant_the_sealed_one_stays() {
         let rows = |list: &[(i64, f64)]| -> Vec<Row> {
-            list.iter().map(|(t, v)| Row { at: Timestamp(*t), value: *v, quality: Quality::GOOD }).collect()
+            list.iter().map(|(t, v)| Row { at: Timestamp(*t), ns: 0, value: *v, quality: Quality::GOOD }).collect()
         };
         let both = merged(&rows(&[(1, 1.0), (3, 1.0), (5, 1.0)]), &rows(&[(0, 2.0), (3, 2.0), (4, 2.0), (9, 2.0)]));
         assert_eq!(both, rows(&[(0, 2.0), (1, 1.0), (3, 1.0), (4, 2.0), (5, 1.0), (9, 2.0)]));

@@ -54,7 +54,7 @@ impl Embedded {
                 Ok(rows) => {
                     report.rows += rows.len() as u64;
                     report.points += u32::from(!rows.is_empty());
-                    if rows.windows(2).any(|w| w[0].at >= w[1].at) {
+                    if rows.windows(2).any(|w| w[0].stamp() >= w[1].stamp()) {
                         report.fault = Some(format!("point {}: times do not rise", point.0));
                     }
                 }
@@ -69,7 +69,7 @@ impl Embedded {
 fn check(table: &TableReader, day: &str) -> Result<u32, StoreError> {
     let damaged = |why: String| StoreError::Damaged { dir: day.into(), why };
     let start = Timestamp::parse(day).unwrap_or_default();
-    let mut last: Option<(PointId, i64)> = None;
+    let mut last: Option<(PointId, i64, i32)> = None;
     let mut points = 0;
     if let Some(why) = table.digest_fault()? {
         return Err(damaged(why));
@@ -77,7 +77,7 @@ fn check(table: &TableReader, day: &str) -> Result<u32, StoreError> {
     for group in 0..table.groups() {
         let c = table.read(group)?;
         for (i, (point, at)) in c.point.iter().zip(&c.at_ms).enumerate() {
-            let here = (PointId(*point as u32), *at);
+            let here = (PointId(*point as u32), *at, c.ns.get(i).copied().unwrap_or(0));
             if last.is_some_and(|l| l >= here) {
                 return Err(damaged(format!("row group {group}, row {i}: not after the row before it")));
             }
@@ -87,7 +87,7 @@ fn check(table: &TableReader, day: &str) -> Result<u32, StoreError> {
             if c.count.get(i).is_some_and(|n| *n > 0) && !(c.values[1][i] <= c.values[0][i] && c.values[0][i] <= c.values[2][i]) {
                 return Err(damaged(format!("row group {group}, row {i}: the mean is outside its range")));
             }
-            points += u32::from(last.is_none_or(|(p, _)| p != here.0));
+            points += u32::from(last.is_none_or(|(p, ..)| p != here.0));
             last = Some(here);
         }
     }

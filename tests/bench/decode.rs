@@ -1,18 +1,18 @@
 //! Decoders in values per second on one core: `cargo bench --manifest-path tests/fuzz/Cargo.toml`, then
 //! `tests/bench/decode_peers.py` beside it.
 //!
-//! `decode/*` is bytes to samples, `take/*` is bytes to judged readings of known points (decode, route, gate), `memchr/*` is
-//! one pass of memchr over the same bytes: what reading them costs at least. The payloads are made the same way in
-//! `decode_peers.py`.
+//! `decode/*` is payload to samples (names, numbers, times); `rows/*` is topic and payload to (point, time, canonical value) of
+//! known points; `take/*` is the whole intake: rows, judged (decode, route, gate); `memchr/*` is one pass of memchr over the same bytes:
+//! what reading them costs at least. The payloads are made the same way in `decode_peers.py`.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use prost::Message;
 use std::hint::black_box;
 use std::path::Path;
 use tramuntana_fuzz::event::Tally;
 use tramuntana_fuzz::ingest::decode::sparkplug::Edges;
 use tramuntana_fuzz::ingest::decode::sparkplug_wire::{Metric, Payload, Sent};
 use tramuntana_fuzz::ingest::decode::{self, Batch, dsx};
+use tramuntana_fuzz::ingest::rows::Rows;
 use tramuntana_fuzz::ingest::{Packet, SiteIngest};
 use tramuntana_fuzz::site::{Catalogue, Classes, SiteFile, Source};
 use tramuntana_fuzz::time::Timestamp;
@@ -27,6 +27,12 @@ fn site(source: &str) -> SiteFile {
         "format = 1\n[site]\nid = \"b\"\nname = \"b\"\ntime_zone = \"UTC\"\n[bus]\nclock = \"data\"\n[[source]]\nfilter = \"#\"\nundeclared = \"{undeclared}\"\n{source}"
     );
     SiteFile::parse(Path::new("bench"), &text).expect("a good site file")
+}
+
+/// A site on a DSX bus.
+fn bms() -> SiteFile {
+    let text = "format = 1\n[site]\nid = \"b\"\nname = \"b\"\ntime_zone = \"UTC\"\n[bus]\nfilter = \"BMS/#\"\nintegration = \"US\"\nclock = \"data\"\n";
+    SiteFile::parse(Path::new("bench"), text).expect("a good site file")
 }
 
 /// What blast.c sends: 7 keys, of which 4 are wanted.
@@ -72,18 +78,19 @@ fn dcdb(i: usize, round: i64) -> Vec<u8> {
         .collect()
 }
 
-/// 50 metrics by alias.
-fn sparkplug(i: usize, round: i64, birth: bool) -> Vec<u8> {
+/// 50 metrics by alias; without a sequence number a birth, which gives them their names.
+fn sparkplug(i: usize, round: i64, seq: Option<u64>) -> Vec<u8> {
+    let names: Vec<String> = (0..50).map(|k| format!("Rack {k}/Power")).collect();
     let metrics = (0..50).map(|k| Metric {
-        name: birth.then(|| format!("Rack {k}/Power")),
+        name: seq.is_none().then(|| names[k as usize].as_str()),
         alias: Some(k),
         timestamp: Some((T0 + round * 1000 + i as i64) as u64),
         datatype: Some(10),
         value: Some(Sent::Double(300.0 + k as f64 + i as f64 * 0.01)),
         ..Metric::default()
     });
-    Payload { timestamp: Some(T0 as u64), metrics: metrics.collect(), seq: Some(if birth { 0 } else { (i as u64 + 1) % 256 }), uuid: None }
-        .encode_to_vec()
+    Payload { timestamp: Some(T0 as u64), metrics: metrics.collect(), seq: seq.or(Some(0)), ..Payload::default() }
+        .write()
 }
 
 /// The samples of all messages, counted.
@@ -93,26 +100,47 @@ fn samples(source: &Source, messages: &[Vec<u8>]) -> usize {
     for message in messages {
         batch.clear();
         decode::decode(source, "a/b", message, &mut batch).expect("good");
-        n += black_box(&batch.samples).len();
+        n += black_box(&batch.samples).len() + black_box(&batch.run).len();
     }
     n
 }
 
-/// Takes rounds in whose timestamps go on, so that nothing is a duplicate.
-fn take(c: &mut Criterion, name: &str, source: &str, topic: impl Fn(usize) -> String, payload: impl Fn(usize, i64) -> Vec<u8>) {
-    let mut ingest = SiteIngest::new(&site(source), Classes::default(), Catalogue::new());
-    let tally = Tally::new();
+/// Takes rounds in whose timestamps go on, so that nothing is a duplicate. `first` makes the points known that need it.
+fn take(
+    c: &mut Criterion,
+    name: &str,
+    site: &SiteFile,
+    first: &[Packet],
+    topic: impl Fn(usize) -> String,
+    payload: impl Fn(usize, i64) -> Vec<u8>,
+) {
     let mut round = 0;
     let mut next = || {
         round += 1;
         (0..MESSAGES).map(|i| Packet { topic: topic(i), payload: payload(i, round).into(), retain: false }).collect::<Vec<_>>()
     };
-    let values = ingest.take(&next(), Timestamp(T0), &tally).values;
+    let (mut ingest, tally) = (SiteIngest::new(site, Classes::default(), Catalogue::new()), Tally::new());
+    ingest.take(first, Timestamp(T0), &tally);
+    let packets = next();
+    let values = ingest.take(&packets, Timestamp(T0), &tally).values;
     let mut group = c.benchmark_group("take");
     group.throughput(Throughput::Elements(values));
     group.bench_function(name, |b| {
         b.iter_batched(&mut next, |packets| ingest.take(&packets, Timestamp(T0), &tally).readings.len(), criterion::BatchSize::LargeInput);
     });
+    group.finish();
+
+    let (mut rows, mut out) = (Rows::new(site), Vec::new());
+    rows.take(first, &mut out);
+    let mut once = |packets: &[Packet]| {
+        out.clear();
+        assert_eq!(rows.take(packets, &mut out), 0);
+        out.len() as u64
+    };
+    assert_eq!(once(&packets), values);
+    let mut group = c.benchmark_group("rows");
+    group.throughput(Throughput::Elements(values));
+    group.bench_function(name, |b| b.iter(|| once(black_box(&packets))));
     group.finish();
 }
 
@@ -149,8 +177,8 @@ fn all(c: &mut Criterion) {
     scan(c, "dsx", &messages, MESSAGES as u64);
 
     let mut edges = Edges::default();
-    edges.take("spBv1.0/g/NBIRTH/e", &sparkplug(0, 0, true), Timestamp(T0), &mut Batch::default()).expect("a birth");
-    let messages: Vec<Vec<u8>> = (0..MESSAGES).map(|i| sparkplug(i, 0, false)).collect();
+    edges.take("spBv1.0/g/NBIRTH/e", &sparkplug(0, 0, None), Timestamp(T0), &mut Batch::default()).expect("a birth");
+    let messages: Vec<Vec<u8>> = (0..MESSAGES).map(|i| sparkplug(i, 0, Some((i as u64 + 1) % 256))).collect();
     let values = 50 * MESSAGES as u64;
     let mut group = c.benchmark_group("decode");
     group.throughput(Throughput::Elements(values));
@@ -169,9 +197,25 @@ fn all(c: &mut Criterion) {
     scan(c, "sparkplug", &messages, values);
 
     let wanted = ["watts", "inlet_c", "gpu_util", "fan_rpm"].map(|k| format!("[[source.value]]\nkey = \"{k}\"\nunit = \"1\"\n")).concat();
-    take(c, "json", &format!("{plain}{wanted}"), |i| format!("dc/h1/r{:02}/n{i:03}/telemetry", i / 20), json);
-    take(c, "line", "format = \"line\"\n", |i| format!("telegraf/n{i:03}/cpu"), lines);
-    take(c, "dcdb", "format = \"dcdb\"\n", |i| format!("/rack/n{i:03}/power"), dcdb);
+    take(c, "json", &site(&format!("{plain}{wanted}")), &[], |i| format!("dc/h1/r{:02}/n{i:03}/telemetry", i / 20), json);
+    let unit = "[[source.value]]\nkey = \"*\"\nunit = \"W\"\n";
+    take(c, "line", &site(&format!("format = \"line\"\n{unit}")), &[], |i| format!("telegraf/n{i:03}/cpu"), lines);
+    take(c, "dcdb", &site(&format!("format = \"dcdb\"\n{unit}scale = 0.001\n")), &[], |i| format!("/rack/n{i:03}/power"), dcdb);
+    let path = |i: usize| format!("CDU/LiquidTemperature/hall/cdu{i:03}");
+    let metadata = |i| Packet {
+        topic: format!("BMS/v1/PUB/Metadata/{}", path(i)),
+        payload: format!(
+            r#"{{"objectType":"CDU","pointType":"LiquidTemperature","engUnit":"F","objectName":"{i}","objectId":"{i}","processArea":["Supply"]}}"#
+        )
+        .into_bytes()
+        .into(),
+        retain: true,
+    };
+    let metadata: Vec<Packet> = (0..MESSAGES).map(metadata).collect();
+    take(c, "dsx", &bms(), &metadata, |i| format!("BMS/v1/PUB/Value/{}", path(i)), dsx_value);
+    let birth = |i| Packet { topic: format!("spBv1.0/g/NBIRTH/e{i}"), payload: sparkplug(0, 0, None).into(), retain: false };
+    let births: Vec<Packet> = (0..MESSAGES).map(birth).collect();
+    take(c, "sparkplug", &site(&format!("format = \"sparkplug\"\n{unit}")), &births, |i| format!("spBv1.0/g/NDATA/e{i}"), |i, round| sparkplug(i, round, Some(round as u64 % 256)));
 }
 
 criterion_group!(benches, all);

@@ -62,9 +62,10 @@ impl Fake {
                 vec![Alarm {
                     id: "stale".into(),
                     severity: Severity::Warning,
-                    since: NOW - 1_500_000,
+                    since: Some(NOW - 1_500_000),
                     text: "rear-door supply sensor 4 is frozen".into(),
                     action: "It is aged to its worst case; have the sensor looked at.".into(),
+                    acknowledged_by: None,
                 }]
             },
             ..SiteStatus::default()
@@ -106,6 +107,7 @@ impl Fake {
                 least_margin: Some(1.4),
                 least_margin_limit: "FWS supply, ASHRAE W40".into(),
                 feasible: true,
+                ..Expectation::default()
             },
             explanation:
                 "Outdoor air stays below 27 °C until the evening, so warmer water saves the chiller more than leakage and pumps cost."
@@ -279,10 +281,11 @@ impl Backend for Fake {
             marginal_kwh_per_gpu_hour: 1.7 + f64::from(rank) / 50.0,
             marginal_sigma: Some(0.02),
             reason: "coolest loop with room to its limit".into(),
+            ..Hint::default()
         };
         let racks = (1..=6).map(rack).filter(|h| job_class.is_none_or(|c| c == h.job_class)).collect();
         let valid_until = if self.hints_ended { NOW - 1 } else { NOW + 900_000 };
-        Some(Hints { site: site.into(), made_at: NOW - 60_000, valid_until, now: NOW, racks })
+        Some(Hints { site: site.into(), made_at: NOW - 60_000, valid_until, now: NOW, racks, ..Hints::default() })
     }
     fn kpis(&self) -> Vec<Kpi> {
         vec![Kpi { site: "bsc-hq".into(), period: "today".into(), it_kwh: 100.0, coverage: 0.98, ..Default::default() }]
@@ -457,6 +460,54 @@ fn hints_carry_a_tag_and_are_never_served_past_their_limit() {
 }
 
 #[test]
+fn hints_are_waited_for() {
+    let s = serve(Fake::new(false));
+    let tag = s.get("/api/v1/placement/hints?site=bsc-hq").header("etag").to_owned();
+    let began = std::time::Instant::now();
+    let same = s.get_with("/api/v1/placement/hints?site=bsc-hq&wait=0.4", "if-none-match", &tag);
+    assert_eq!(same.status, 304);
+    assert!(began.elapsed().as_millis() >= 400);
+    s.get("/api/v1/placement/hints?site=bsc-hq&wait=60").problem(400, "wait");
+    assert_eq!(s.get("/api/v1/placement/hints?site=bsc-hq&wait=5").status, 200);
+}
+
+#[test]
+fn jobs_that_cannot_be_are_refused_by_field() {
+    let s = serve(Fake::new(false));
+    let rank = |body: &str| s.post("/api/v1/placement/rank", body);
+    let one = |job: &str| rank(&format!("{{\"jobs\":[{{\"gpus\":8,\"duration_h\":1}},{job}]}}"));
+    for (job, field) in [
+        (r#"{"gpus":0,"duration_h":1}"#, "jobs[1].gpus"),
+        (r#"{"gpus":-8,"duration_h":1}"#, "jobs[1].gpus"),
+        (r#"{"gpus":1e30,"duration_h":1}"#, "jobs[1].gpus"),
+        (r#"{"gpus":2.5,"duration_h":1}"#, "jobs[1].gpus"),
+        (r#"{"duration_h":1}"#, "jobs[1].gpus"),
+        (r#"{"nodes":3,"gpus_per_node":4,"gpus":13,"duration_h":1}"#, "jobs[1].gpus"),
+        (r#"{"nodes":1e6,"gpus_per_node":4096,"duration_h":1}"#, "jobs[1].nodes"),
+        (r#"{"gpus":8,"duration_h":0}"#, "jobs[1].duration_h"),
+        (r#"{"gpus":8,"duration_h":-1}"#, "jobs[1].duration_h"),
+        (r#"{"gpus":8,"duration_h":1e9}"#, "jobs[1].duration_h"),
+        (r#"{"gpus":8,"duration_h":1,"earliest_h":2,"latest_h":1}"#, "jobs[1].latest_h"),
+        (r#"{"gpus":8,"duration_h":1,"kw_per_gpu":-1}"#, "jobs[1].kw_per_gpu"),
+        (r#"{"gpus":8,"duration_h":1,"profile_kw":[1,-1]}"#, "jobs[1].profile_kw[1]"),
+        (r#"{"gpus":"8","duration_h":1}"#, "jobs[1].gpus"),
+        (r#"{"gpus":8,"duration_h":1,"colour":"red"}"#, "jobs[1].colour"),
+    ] {
+        one(job).problem(400, field);
+    }
+    rank(r#"{"jobs":[{"id":"a","gpus":8,"duration_h":1},{"id":"a","gpus":8,"duration_h":1}]}"#).problem(400, "jobs[1].id");
+    rank(r#"{"jobs":[]}"#).problem(400, "jobs");
+    rank(r#"{"jobs":[{"gpus":8,"duration_h":1}],"site":"atlantis"}"#).problem(404, "site");
+    rank(r#"{"jobs":[{"gpus":8,"duration_h":1}],"topology":"x"}"#).problem(400, "topology");
+    rank("not json").problem(400, "body");
+    let many = format!("{{\"jobs\":[{}]}}", vec![r#"{"gpus":8,"duration_h":1}"#; 100_000].join(","));
+    let p = rank(&many).problem(400, "jobs");
+    assert!(p["detail"].as_str().unwrap().contains("100000 jobs; one request takes 1 to 10000"), "{p}");
+    // What is sound reaches the backend, which has no sites here.
+    one(r#"{"nodes":2,"gpus_per_node":4,"gpus":8,"duration_h":1.5,"earliest_h":1,"latest_h":3}"#).problem(503, "");
+}
+
+#[test]
 fn acts_need_a_name_and_a_sound_body() {
     let s = serve(Fake::new(false));
     let approve = |id: &str, body: Value| s.post(&format!("/api/v1/recommendations/{id}/approve"), &body.to_string());
@@ -517,8 +568,9 @@ fn routes_in_source() -> Vec<(String, String)> {
     let mut out = Vec::new();
     for part in source.split(".route(\"").skip(1) {
         let (path, rest) = part.split_once('"').unwrap();
-        let method = rest.trim_start_matches([',', ' ', '\n']).split('(').next().unwrap().trim();
-        out.push((method.to_owned(), path.to_owned()));
+        let handlers = rest.lines().next().unwrap();
+        let methods = ["get", "post"].into_iter().filter(|m| handlers.contains(&format!("{m}(")));
+        out.extend(methods.map(|m| (m.to_owned(), path.to_owned())));
     }
     out
 }
@@ -529,7 +581,7 @@ fn openapi_has_every_route_and_every_reference_resolves() {
     let doc = s.get("/api/v1/openapi.json").json();
     assert!(doc["openapi"].as_str().unwrap().starts_with("3.1"));
     let routes = routes_in_source();
-    assert_eq!(routes.len(), 21);
+    assert_eq!(routes.len(), 31);
     for (method, path) in &routes {
         assert!(doc["paths"][path][method].is_object(), "{method} {path} is not in openapi.json");
     }

@@ -6,6 +6,9 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use tramuntana::reading::PointId;
+use tramuntana::site::{Catalogue, Point};
+use tramuntana::units::Kind;
 
 /// The repository's folder.
 pub fn repository() -> PathBuf {
@@ -100,7 +103,8 @@ pub fn serve(config: &str, broker: &str, data: &Path) -> Service {
         .spawn()
         .expect("serve starts");
     let api = format!("http://{listen}");
-    wait("the API", || get(&format!("{api}/api/v1/health")).is_some());
+    // It answers before it is ready: a broker may be away for ever.
+    wait("the API", || ureq::get(format!("{api}/api/v1/session")).call().is_ok());
     Service { child: Kept(child), api }
 }
 
@@ -127,4 +131,30 @@ pub fn points(api: &str, id: &str) -> Vec<Value> {
             None => return all,
         }
     }
+}
+
+/// As many liquid temperatures.
+pub fn catalogue(points: u32) -> Catalogue {
+    let mut c = Catalogue::new();
+    for i in 0..points {
+        c.upsert(Point {
+            id: PointId(0),
+            path: format!("CDU/LiquidTemperature/{i}"),
+            object_type: "CDU".into(),
+            point_type: "LiquidTemperature".into(),
+            kind: Kind::Temperature,
+            eng_unit: "C".into(),
+            state_text: vec![],
+            object_name: format!("CDU {i}"),
+            object_id: format!("C{i}"),
+            associated: false,
+            serves_id: vec![],
+            process_area: vec![],
+            is_setpoint: false,
+            integration: String::new(),
+            scope: String::new(),
+            phase: String::new(),
+        });
+    }
+    c
 }

@@ -10,7 +10,7 @@ use tramuntana::control::check::{Memory, check};
 use tramuntana::control::mode::{Operation, Order, Orders};
 use tramuntana::control::plan::{Start, Tuning, plan};
 use tramuntana::control::view::{ActuatorView, combine};
-use tramuntana::control::{Aged, Bindings, Controller, Link, LoadForecast, RackView, View, ViewBuilder};
+use tramuntana::control::{Aged, Bindings, Board, Controller, Link, LoadForecast, Outlook, RackView, View, ViewBuilder};
 use tramuntana::event::{REQUESTS_CLAMPED, REQUESTS_REFUSED, Tally};
 use tramuntana::plant::identified;
 use tramuntana::plant::predict::{Fit, Outcome, PlantState, Predict, StepInput};
@@ -24,7 +24,7 @@ use tramuntana::site::{Combine, SiteFile};
 use tramuntana::time::{Span, Timestamp};
 use tramuntana::units::Kind;
 
-const SITE: &str = r#"
+pub const SITE: &str = r#"
 format = 1
 [site]
 id = "hall"
@@ -107,10 +107,10 @@ fn site() -> Arc<SiteFile> {
 }
 
 /// A plant with a hinge (mechanical cooling below wet bulb + 6 K), leakage with temperature, pumps by the cube.
-struct Simple(Fit);
+pub struct Simple(Fit);
 
 impl Simple {
-    fn new() -> Simple {
+    pub fn new() -> Simple {
         Simple(Fit { cv_rmse_pct: 5.0, nmbe_pct: 0.0, rows: 1000 })
     }
 }
@@ -144,11 +144,11 @@ impl Predict for Simple {
     }
 }
 
-fn aged(v: f64, now: Timestamp) -> Aged {
+pub fn aged(v: f64, now: Timestamp) -> Aged {
     Aged::new(v, now, now, Kind::Temperature, Quality::GOOD)
 }
 
-fn view(now: Timestamp, in_force: [f64; 2], load_kw: f64, wet_bulb_c: f64, dew_c: f64) -> View {
+pub fn view(now: Timestamp, in_force: [f64; 2], load_kw: f64, wet_bulb_c: f64, dew_c: f64) -> View {
     let hot = in_force[0] + 22.0 * (load_kw / 1000.0) / (in_force[1] / 100.0f64).powf(0.7) + 12.0;
     let roles = [("supply", in_force[0]), ("room_dew_point", dew_c), ("gpu", hot), ("load", load_kw), ("back", in_force[0] + 10.0)];
     let actuator = |v| ActuatorView { in_force: aged(v, now), measured: None, asked: None, request_points: 1, unit: "°C" };
@@ -160,6 +160,8 @@ fn view(now: Timestamp, in_force: [f64; 2], load_kw: f64, wet_bulb_c: f64, dew_c
         loads: vec![LoadForecast::persistence(load_kw, 0.1, 24, "test")],
         weather: Weather { dry_bulb_c: wet_bulb_c + 6.0, wet_bulb_c, dew_point_c: wet_bulb_c - 4.0 },
         weather_forecast: vec![],
+        prices: vec![],
+        peak_kw: 0.0,
         gpus_allocated: Some(900.0),
         link: Link { ai_status: Some(1), ..Link::default() },
         drifted: false,
@@ -168,7 +170,13 @@ fn view(now: Timestamp, in_force: [f64; 2], load_kw: f64, wet_bulb_c: f64, dew_c
 }
 
 fn free(in_force: [f64; 2], reach: f64) -> Start {
-    Start { base: in_force.to_vec(), reach: in_force.iter().map(|v| (v - reach, v + reach)).collect(), fixed: vec![None; 2], prior: None }
+    Start {
+        base: in_force.to_vec(),
+        reach: in_force.iter().map(|v| (v - reach, v + reach)).collect(),
+        fixed: vec![None; 2],
+        prior: None,
+        surprise: vec![],
+    }
 }
 
 #[test]
@@ -432,13 +440,23 @@ fn racks_with_room_and_low_resistance_come_first() {
         free_gpus: Some(free),
     };
     let racks = [rack("hot", 60.0, 34.0, 10), rack("cool", 60.0, 31.0, 10), rack("full", 60.0, 30.0, 0), rack("rated", 131.0, 44.0, 4)];
-    let hints = tramuntana::control::place::hints(&v, &racks, &Simple::new());
-    let order: Vec<&str> = hints[0].racks.iter().map(|r| r.rack.as_str()).collect();
-    assert_eq!(order[..2], ["cool", "hot"]);
-    assert!(hints[0].racks.iter().filter(|r| r.band == 5).count() == 2, "{hints:?}");
+    let outlook = Outlook {
+        slot: Span::minutes(30),
+        weather: vec![v.weather; 4],
+        p50_kw: vec![vec![800.0]; 4],
+        p90_kw: vec![vec![850.0]; 4],
+        setpoints: v.in_force(),
+    };
+    let board = Board::new(&v, &racks, &outlook, &Simple::new()).expect("a board");
+    let mut ranked: Vec<_> = board.racks.iter().collect();
+    ranked.sort_by_key(|r| r.rank);
+    assert_eq!(ranked.iter().map(|r| r.id.as_str()).take(2).collect::<Vec<_>>(), ["cool", "hot"]);
+    // A rack at its rating has no room for its free GPUs; one whose GPUs are taken is last, in its own band.
+    assert_eq!((ranked[2].id.as_str(), ranked[2].band, ranked[3].id.as_str()), ("rated", 5, "full"), "{ranked:?}");
     // 132 kW / 72 GPUs × marginal: the plant costs more than the load itself.
-    assert!(hints[0].racks[0].marginal_kwh_per_gpu_hour > 1.83 && hints[0].racks[0].marginal_kwh_per_gpu_hour < 3.0);
-    assert!(hints[0].fresh(v.now) && !hints[0].fresh(hints[0].valid_until));
+    let kwh = board.marginal(ranked[0], 0);
+    assert!(kwh > 1.83 && kwh < 3.0, "{kwh}");
+    assert!(board.fresh(v.now) && !board.fresh(board.valid_until));
 }
 
 fn hall(id: &str, seed: u64, span: Span) -> (Hall, SiteFile) {

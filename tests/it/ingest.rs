@@ -369,17 +369,18 @@ fn a_million_new_topics_cost_a_counter() {
 
 /// A Sparkplug message of edge `e`: its metrics are (name, value, ms).
 fn sparkplug(kind: &str, seq: Option<u64>, metrics: &[(&str, f64, i64)]) -> Packet {
-    use prost::Message;
     use tramuntana::ingest::decode::sparkplug_wire::{Metric, Payload, Sent};
-    let metric = |&(name, value, at): &(&str, f64, i64)| Metric {
-        name: Some(name.into()),
-        timestamp: Some(at as u64),
-        datatype: Some(if name == "bdSeq" { 4 } else { 10 }),
-        value: Some(if name == "bdSeq" { Sent::Long(value as u64) } else { Sent::Double(value) }),
-        ..Metric::default()
-    };
-    let payload = Payload { timestamp: Some(T0 as u64), metrics: metrics.iter().map(metric).collect(), seq, uuid: None };
-    Packet { topic: format!("spBv1.0/g/{kind}/e"), payload: payload.encode_to_vec().into(), retain: false }
+    fn metric<'a>(&(name, value, at): &(&'a str, f64, i64)) -> Metric<'a> {
+        Metric {
+            name: Some(name),
+            timestamp: Some(at as u64),
+            datatype: Some(if name == "bdSeq" { 4 } else { 10 }),
+            value: Some(if name == "bdSeq" { Sent::Long(value as u64) } else { Sent::Double(value) }),
+            ..Metric::default()
+        }
+    }
+    let payload = Payload { timestamp: Some(T0 as u64), metrics: metrics.iter().map(metric).collect(), seq, ..Payload::default() };
+    Packet { topic: format!("spBv1.0/g/{kind}/e"), payload: payload.write().into(), retain: false }
 }
 
 #[test]
@@ -406,13 +407,12 @@ fn sparkplug_deaths_silence_gaps_cast_doubt_and_births_lift_both() {
     // History is stored and never becomes the newest value.
     let mut old = sparkplug("NBIRTH", Some(0), &[("bdSeq", 3.0, T0), ("p", 7.0, T0)]);
     take(&mut hall, &tally, std::slice::from_ref(&old));
-    let wire = <tramuntana::ingest::decode::sparkplug_wire::Payload as prost::Message>::decode(&old.payload[..]).unwrap();
-    let mut wire = wire;
+    let mut wire = tramuntana::ingest::decode::sparkplug_wire::Payload::read(&old.payload).unwrap();
     wire.seq = Some(1);
-    wire.metrics[1].is_historical = Some(true);
+    wire.metrics[1].is_historical = true;
     wire.metrics[1].timestamp = Some(T0 as u64 + 10);
     old.topic = "spBv1.0/g/NDATA/e".into();
-    old.payload = prost::Message::encode_to_vec(&wire).into();
+    old.payload = wire.write().into();
     let t = take(&mut hall, &tally, &[old]);
     assert_eq!((t.readings[0].quality, hall.latest(id).unwrap().at), (Quality::HISTORICAL, Timestamp(T0)));
 }

@@ -196,39 +196,58 @@ fn members_of_a_group_share_one_stream() {
 }
 
 #[test]
-fn a_message_that_is_too_large_costs_a_count_and_not_the_connection() {
+fn a_message_of_100_mb_costs_a_count_and_not_the_connection() {
     let Some(broker) = mosquitto(scratch("large"), "") else { return };
     runtime().block_on(async {
-        let o = options(&format!("mqtt://127.0.0.1:{}", broker.port), MqttVersion::V311, "large");
-        let mut link = Running::up(o.clone()).await;
-        let mut p = rumqttc::MqttOptions::new("publisher", "127.0.0.1", broker.port);
-        p.set_max_packet_size(8 << 20, 8 << 20);
-        let (client, mut events) = rumqttc::AsyncClient::new(p, 16);
-        client.publish("t/large", rumqttc::QoS::AtLeastOnce, false, vec![b'1'; 3 << 20]).await.unwrap();
-        client.publish("t/small", rumqttc::QoS::AtLeastOnce, false, "7").await.unwrap();
-        let pump = tokio::spawn(async move { while events.poll().await.is_ok() {} });
-        let (mut refused, mut got) = (Vec::new(), Vec::new());
-        while got.is_empty() {
-            let d = link.next().await;
-            got.extend(numbers(&d));
-            refused.extend(d.refused.clone());
-            d.receipt.acknowledge();
+        for (version, away) in [(MqttVersion::V311, false), (MqttVersion::V311, true), (MqttVersion::V5, true)] {
+            let o = options(&format!("mqtt://127.0.0.1:{}", broker.port), version, &format!("large-{version:?}"));
+            let first = Running::up(o.clone()).await;
+            let mut here = None;
+            if away {
+                first.end().await
+            } else {
+                here = Some(first)
+            }
+            let mut p = rumqttc::MqttOptions::new("publisher", "127.0.0.1", broker.port);
+            p.set_max_packet_size(128 << 20, 128 << 20);
+            let (client, mut events) = rumqttc::AsyncClient::new(p, 16);
+            client.publish("t/large", rumqttc::QoS::AtLeastOnce, false, vec![b'1'; 100_000_000]).await.unwrap();
+            client.publish("t/small", rumqttc::QoS::AtLeastOnce, false, "7").await.unwrap();
+            let pump = tokio::spawn(async move {
+                let mut confirmed = 0;
+                while confirmed < 2 {
+                    confirmed += u32::from(matches!(events.poll().await, Ok(rumqttc::Event::Incoming(rumqttc::Packet::PubAck(_)))));
+                }
+            });
+            if away {
+                tokio::time::timeout(LIMIT, pump).await.expect("the broker has both").unwrap();
+            }
+            let mut link = match here {
+                Some(link) => link,
+                None => Running::up(o.clone()).await,
+            };
+            let (mut refused, mut got) = (Vec::new(), Vec::new());
+            while got.is_empty() {
+                let d = link.next().await;
+                got.extend(numbers(&d));
+                refused.extend(d.refused.clone());
+                d.receipt.acknowledge();
+            }
+            assert_eq!((got, refused), (vec![7], vec![("message above 1 MiB", 1)]));
+            assert!(matches!(*link.state.borrow(), LinkState::Up { .. }));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            link.end().await;
+            // It was acknowledged: the session does not hold it any more.
+            let mut link = Running::up(o.clone()).await;
+            assert!(tokio::time::timeout(Duration::from_millis(300), link.inbox.recv()).await.is_err());
+            link.end().await;
+            check_connection(&LinkOptions { clean_session: true, ..o }, LIMIT).await.unwrap();
         }
-        assert_eq!((got, refused), (vec![7], vec![("message above 1 MiB", 1)]));
-        assert!(matches!(*link.state.borrow(), LinkState::Up { .. }));
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        link.end().await;
-        pump.abort();
-        // It was acknowledged: the session does not hold it any more.
-        let mut link = Running::up(o.clone()).await;
-        assert!(tokio::time::timeout(Duration::from_millis(300), link.inbox.recv()).await.is_err());
-        link.end().await;
-        check_connection(&LinkOptions { clean_session: true, ..o }, LIMIT).await.unwrap();
     });
 }
 
 /// Keys and certificates by openssl: an authority, the broker's for `localhost`, ours, and a stranger's authority.
-fn certificates(dir: &Path) -> bool {
+pub fn certificates(dir: &Path) -> bool {
     let script = r#"
         set -e
         for ca in ca stranger; do

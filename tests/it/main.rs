@@ -1,9 +1,16 @@
 //! The one integration test binary; each room has its file.
 
+mod access;
+mod alarms;
 mod api;
 mod asyncapi;
+mod campaign;
 mod common;
 mod control;
+mod control_any;
+mod control_orders;
+mod control_search;
+mod dashboards;
 mod demo;
 mod forecast;
 mod formats;
@@ -11,10 +18,13 @@ mod greybox;
 mod influx;
 mod ingest;
 mod link;
+mod placement;
+mod placement_boards;
 mod plant;
 mod plant_model;
 mod quality;
 mod report;
+mod report_year;
 mod serve;
 mod store;
 mod store_size;

@@ -1,5 +1,6 @@
 //! Integration tests of `store`: what was acknowledged is there, once, whatever kills the process.
 
+use crate::common::catalogue;
 use rand::{Rng, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
@@ -31,31 +32,6 @@ impl Drop for Scratch {
     }
 }
 
-fn catalogue(points: u32) -> Catalogue {
-    let mut c = Catalogue::new();
-    for i in 0..points {
-        c.upsert(Point {
-            id: PointId(0),
-            path: format!("CDU/LiquidTemperature/{i}"),
-            object_type: "CDU".into(),
-            point_type: "LiquidTemperature".into(),
-            kind: Kind::Temperature,
-            eng_unit: "C".into(),
-            state_text: vec![],
-            object_name: format!("CDU {i}"),
-            object_id: format!("C{i}"),
-            associated: false,
-            serves_id: vec![],
-            process_area: vec![],
-            is_setpoint: false,
-            integration: String::new(),
-            scope: String::new(),
-            phase: String::new(),
-        });
-    }
-    c
-}
-
 fn open(dir: &Path, points: u32) -> Embedded {
     let store = Embedded::open(dir).unwrap();
     store.put_catalogue("hq", &catalogue(points)).unwrap();
@@ -63,7 +39,7 @@ fn open(dir: &Path, points: u32) -> Embedded {
 }
 
 fn reading(point: u32, at: i64, value: f64) -> Reading {
-    Reading { point: PointId(point), at: Timestamp(at), value, quality: Quality::GOOD }
+    Reading { point: PointId(point), at: Timestamp(at), ns: 0, value, quality: Quality::GOOD }
 }
 
 /// Reading number `n` of the numbered series that the crash tests write: three points in turn, one a second.
@@ -101,6 +77,47 @@ fn the_first_of_a_point_and_time_stays_and_is_counted_once() {
     assert_eq!(store.scan("hq", PointId(2), Timestamp(0), Timestamp(9000), 2).unwrap(), []);
     assert!(matches!(store.append("hq", &[reading(3, 1, 1.0)]), Err(StoreError::Refused { .. })));
     assert!(matches!(store.append("a/b", &batch), Err(StoreError::Refused { .. })));
+}
+
+#[test]
+fn readings_of_one_millisecond_are_told_apart_whatever_order_they_come_in() {
+    let dir = Scratch::new("nanoseconds");
+    let mut rng = rand::rngs::StdRng::seed_from_u64(11);
+    // Two points: one with more rows in a millisecond than a chunk has, one with some in each of several.
+    let mut all: Vec<Reading> = (0..5000).map(|i| Reading { ns: i * 200, ..reading(0, DAY0 + 7, f64::from(i)) }).collect();
+    all.extend((0..3000).map(|i| Reading { ns: i % 40 * 25_000, ..reading(1, DAY0 + i64::from(i / 40), f64::from(i)) }));
+    for i in 0..all.len() {
+        // Mostly in order, some far from their place.
+        let near = if i % 7 == 0 { all.len() } else { (i + 20).min(all.len()) };
+        all.swap(i, rng.random_range(i..near));
+    }
+    let mut store = open(&dir.0, 2);
+    for part in all.chunks(97) {
+        let n = part.len() as u64;
+        assert_eq!(store.append("hq", part).unwrap(), Appended { stored: n, duplicates: 0 });
+        assert_eq!(store.append("hq", part).unwrap(), Appended { stored: 0, duplicates: n });
+        match rng.random_range(0..8) {
+            0 => store.compact().unwrap(),
+            1 => {
+                drop(store);
+                store = open(&dir.0, 2);
+            }
+            2 => drop(store.seal("hq", &Timestamp(DAY0).day()).unwrap()),
+            _ => {}
+        }
+    }
+    let mut want: Vec<Vec<Row>> = (0..2).map(|p| all.iter().filter(|r| r.point == PointId(p)).map(Row::from).collect()).collect();
+    want.iter_mut().for_each(|rows| rows.sort_by_key(Row::stamp));
+    let have = |store: &Embedded| vec![rows(store, 0), rows(store, 1)];
+    assert!(have(&store) == want);
+    store.seal("hq", &Timestamp(DAY0).day()).unwrap();
+    assert!(have(&store) == want);
+    // Once more into a sealed day: seen once, before and after it is sealed again.
+    store.append("hq", &all).unwrap();
+    assert!(have(&store) == want);
+    store.seal("hq", &Timestamp(DAY0).day()).unwrap();
+    assert!(have(&store) == want);
+    assert!(store.inspect("hq", true).unwrap().iter().all(|r| r.fault.is_none()));
 }
 
 #[test]
@@ -397,6 +414,8 @@ fn what_is_exported_can_be_imported_and_is_the_same() {
     let (a, b) = (dir.0.join("a"), dir.0.join("b"));
     let store = open(&a, 3);
     let mut readings: Vec<Reading> = (0..9000).map(numbered).map(|r| Reading { value: r.value / 7.0, ..r }).collect();
+    // Two of one millisecond.
+    (readings[9].at, readings[9].ns) = (readings[6].at, 250_000);
     readings[5] = Reading { value: f64::NAN, quality: Quality::NO_VALUE, ..readings[5] };
     store.append("hq", &readings).unwrap();
     let before: Vec<Vec<Row>> = (0..3).map(|p| rows(&store, p)).collect();
@@ -416,8 +435,9 @@ fn what_is_exported_can_be_imported_and_is_the_same() {
         let (ok, text) = tramuntana(&["store", "verify", "--data-dir", &dir_b]);
         assert!(ok && text.contains(" ok"), "{text}");
         let store = Embedded::open(&b).unwrap();
-        let same =
-            |a: &Row, b: &Row| a.at == b.at && a.quality == b.quality && (a.value == b.value || (a.value.is_nan() && b.value.is_nan()));
+        let same = |a: &Row, b: &Row| {
+            a.stamp() == b.stamp() && a.quality == b.quality && (a.value == b.value || (a.value.is_nan() && b.value.is_nan()))
+        };
         for (p, before) in before.iter().enumerate() {
             let after = rows(&store, p as u32);
             assert!(after.len() == before.len() && after.iter().zip(before).all(|(a, b)| same(a, b)), "{file}, point {p}");
@@ -463,7 +483,7 @@ fn what_is_exported_can_be_imported_and_is_the_same() {
     let (ok, text) = tramuntana(&["store", "import", "--data-dir", &dir_b, "--site", "lp", &path("in.lp")]);
     assert!(ok && text.contains("2 readings stored, 0 were there already, 2 refused"), "{text}");
     let (ok, text) = tramuntana(&["store", "export", "--data-dir", &dir_b, "--site", "lp", "--point", "cpu,host=a/usage"]);
-    assert!(ok && text.contains("1784000000000,2026-07-14T03:33:20Z,\"cpu,host=a/usage\",,1.5,0"), "{text}");
+    assert!(ok && text.contains("1784000000000,0,2026-07-14T03:33:20Z,\"cpu,host=a/usage\",,1.5,0"), "{text}");
     // A damaged file is named.
     let day = b.join("sealed/hq/raw").read_dir().unwrap().next().unwrap().unwrap().path();
     let mut bytes = std::fs::read(&day).unwrap();

@@ -6,44 +6,18 @@
 //! setpoints. Half of the points are stamped on the second, half with up to 50 ms of jitter. `tests/bench/store` runs this
 //! and compares the bytes with pandas' Parquet and VictoriaMetrics.
 
+use crate::common::catalogue;
 use rand::{Rng, SeedableRng};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tramuntana::reading::{PointId, Quality, Reading};
-use tramuntana::site::{Catalogue, Point};
 use tramuntana::store::{Embedded, Store};
 use tramuntana::time::{Span, Timestamp};
-use tramuntana::units::Kind;
 
 const POINTS: u32 = 1000;
 const EVERY_MS: i64 = 30_000;
 const DAY_MS: i64 = 86_400_000;
 const DAY0: i64 = 1_784_000_000_000 / DAY_MS * DAY_MS;
-
-fn catalogue() -> Catalogue {
-    let mut c = Catalogue::new();
-    for i in 0..POINTS {
-        c.upsert(Point {
-            id: PointId(0),
-            path: format!("Rack/Sensor/{i}"),
-            object_type: "Rack".into(),
-            point_type: "Sensor".into(),
-            kind: Kind::Opaque,
-            eng_unit: String::new(),
-            state_text: vec![],
-            object_name: String::new(),
-            object_id: format!("R{i}"),
-            associated: false,
-            serves_id: vec![],
-            process_area: vec![],
-            is_setpoint: false,
-            integration: String::new(),
-            scope: String::new(),
-            phase: String::new(),
-        });
-    }
-    c
-}
 
 /// The next value of a point.
 fn next(point: u32, state: &mut f64, at: i64, rng: &mut impl Rng) -> f64 {
@@ -101,7 +75,7 @@ fn median(mut v: Vec<f64>) -> f64 {
 fn fill(dir: &Path, days: i64) {
     let _ = std::fs::remove_dir_all(dir);
     let store = Embedded::open(dir).unwrap();
-    store.put_catalogue("hq", &catalogue()).unwrap();
+    store.put_catalogue("hq", &catalogue(POINTS)).unwrap();
     let mut rng = rand::rngs::StdRng::seed_from_u64(5);
     let mut states: Vec<f64> = (0..POINTS).map(|p| if p % 20 < 8 { 24.0 + f64::from(p % 9) } else { 50.0 }).collect();
     let (mut appending, mut sealing, mut n) = (0.0, 0.0, 0_u64);
@@ -112,7 +86,7 @@ fn fill(dir: &Path, days: i64) {
                 .map(|p| {
                     let jitter = if p % 2 == 1 { rng.random_range(0..50) } else { 0 };
                     let value = next(p, &mut states[p as usize], at, &mut rng);
-                    Reading { point: PointId(p), at: Timestamp(at + jitter), value, quality: Quality::GOOD }
+                    Reading { point: PointId(p), at: Timestamp(at + jitter), ns: 0, value, quality: Quality::GOOD }
                 })
                 .collect();
             let begin = Instant::now();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// Floor of each module, as `src/lib.rs` draws them.
 const FLOORS: [(u8, &[&str]); 6] = [
     (0, &["units", "time", "event", "id"]),
-    (1, &["site", "reading", "signal"]),
+    (1, &["site", "reading", "signal", "cell"]),
     (2, &["plant", "forecast", "ingest", "store", "influx"]),
     (3, &["control"]),
     (4, &["sim", "api", "report", "scheduler"]),

@@ -17,7 +17,7 @@ use crate::event::{INFLUX_DROPPED, INFLUX_ERRORS, INFLUX_REFUSED, INFLUX_WRITTEN
 use crate::influx::write::{WriteFault, Writer};
 use crate::influx::{Outbox, Target, line};
 use crate::reading::Reading;
-use crate::store::{Store, StoreError};
+use crate::store::{Row, Store, StoreError};
 use crate::time::{Span, Timestamp};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -26,8 +26,6 @@ use std::time::{Duration, Instant};
 
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_LONGEST: Duration = Duration::from_secs(60);
-/// Rows looked at at once when the queue is compared with the store.
-const RECONCILE_ROWS: usize = 4096;
 /// The store is looked at from so long before the queue's newest reading.
 const RECONCILE_BEFORE: Span = Span::minutes(1);
 /// Name of the file that says from when on the queue is being compared with the store.
@@ -157,8 +155,8 @@ impl Mirror {
     }
 
     fn as_stored(&self, site: &str, r: &Reading) -> Result<Option<Reading>, StoreError> {
-        let rows = self.store.scan(site, r.point, r.at, Timestamp(r.at.0.saturating_add(1)), 1)?;
-        Ok(rows.first().map(|row| Reading { value: row.value, quality: row.quality, ..*r }))
+        let rows = self.store.scan(site, r.point, r.at, Timestamp(r.at.0.saturating_add(1)), usize::MAX)?;
+        Ok(rows.iter().find(|row| row.stamp() == r.stamp()).map(|row| Reading { value: row.value, quality: row.quality, ..*r }))
     }
 
     /// As durable as the store's own readings.
@@ -278,7 +276,7 @@ impl Mirror {
         let Some(heads) = all.get(site) else { return };
         for r in readings {
             let Some(head) = heads.get(r.point.0 as usize) else { continue };
-            if line::push(&mut lines.text, head, r.at, r.value, r.quality) {
+            if line::push(&mut lines.text, head, r.stamp(), r.value, r.quality) {
                 lines.ends.push(lines.text.len());
                 let newest = lines.newest.entry(site.to_owned()).or_insert(r.at);
                 *newest = (*newest).max(r.at);
@@ -358,19 +356,16 @@ impl Mirror {
         for (site, &from) in from {
             let catalogue = self.store.catalogue(site).map_err(|e| e.to_string())?;
             for point in catalogue.iter() {
-                let mut at = from;
-                loop {
-                    let rows = self.store.scan(site, point.id, at, Timestamp(i64::MAX), RECONCILE_ROWS).map_err(|e| e.to_string())?;
-                    let readings: Vec<Reading> =
-                        rows.iter().map(|r| Reading { point: point.id, at: r.at, value: r.value, quality: r.quality }).collect();
-                    self.outbox.append(site, &readings).map_err(|e| e.to_string())?;
-                    match readings.last() {
-                        Some(last) if readings.len() == RECONCILE_ROWS => at = Timestamp(last.at.0 + 1),
-                        _ => break,
-                    }
-                    if self.shared().stop {
-                        return Ok(());
-                    }
+                let mut fault = Ok(());
+                let mut queue = |id, rows: &[Row]| {
+                    let readings: Vec<Reading> = rows.iter().map(|r| r.reading(id)).collect();
+                    fault = self.outbox.append(site, &readings);
+                    fault.is_ok() && !self.shared().stop
+                };
+                self.store.rows_each(site, &[point.id], from, Timestamp(i64::MAX), &mut queue).map_err(|e| e.to_string())?;
+                fault.map_err(|e| e.to_string())?;
+                if self.shared().stop {
+                    return Ok(());
                 }
             }
         }

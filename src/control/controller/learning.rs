@@ -4,7 +4,7 @@
 //! stays off limits by more than their margins, and stops with a hold, a pin, or a limit that comes near.
 
 use super::super::learn::{self, Excitation, halton, prime};
-use super::super::mode::Mode;
+use super::super::mode::{Mode, Operation};
 use super::super::plan::{Plan, Start};
 use super::super::recommendation::{Expects, Item, Recommendation};
 use super::super::view::View;
@@ -29,6 +29,9 @@ impl Controller {
         for (t, a) in targets.iter_mut().zip(&view.site.actuators) {
             if let Some(pin) = self.orders.pins.get(&a.id) {
                 *t = pin.value;
+            } else if a.is_discrete() || self.orders.operation(&a.loop_id, self.wanted) != Operation::Auto {
+                // Machines are not switched to learn, and loops that are not in auto are not moved.
+                *t = a.default;
             }
         }
         let values = self.towards(view, &targets);
@@ -100,7 +103,6 @@ impl Controller {
         let limit = |i: usize| view.site.limits.get(i);
         // Limits on setpoints themselves are kept below; others know only of the plan's values.
         let near = p.binding.is_some_and(|(i, d)| limit(i).is_some_and(|l| l.actuator.is_none() && d < 2.0 * l.margin));
-        let still = near || self.orders.hold.is_some();
         let (common, alone, hold) = if view.now - since < YOUNG { DITHER_YOUNG } else { DITHER_LATER };
         let turn = 1 + ((view.now - since).0 / hold.0.max(1)) as u64;
         let is_temp = |i: usize| view.actuators.get(i).is_some_and(|v| v.unit == "°C");
@@ -109,10 +111,11 @@ impl Controller {
         let number = |base: u64| 2.0 * halton(turn, base) - 1.0;
         let start = self.start(view);
         for (i, a) in sites() {
-            if start.fixed[i].is_some() {
+            if start.fixed[i].is_some() || a.is_discrete() {
                 self.offsets[i] = 0.0;
                 continue;
             }
+            let still = near || self.orders.hold(&a.loop_id).is_some();
             let shared = if is_temp(i) { common * narrowest * number(2) } else { 0.0 };
             let offset = if still { 0.0 } else { shared + alone * (a.hi - a.lo) * number(prime(i + 1)) };
             let (lo, hi) = start.reach[i];

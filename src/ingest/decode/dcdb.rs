@@ -5,8 +5,7 @@
 //! Invariants: any other length is malformed; a job is a note, never a point: its number names nothing.
 
 use super::time;
-use super::{Batch, JobNote, Name, Note, SAMPLES_MAX, Sample, Value};
-use crate::reading::Quality;
+use super::{Batch, JobNote, Name, Note, SAMPLES_MAX, Value};
 use crate::site::TimeUnit;
 use serde::Deserialize;
 
@@ -37,12 +36,8 @@ pub fn decode<'a>(topic: &'a str, payload: &'a [u8], batch: &mut Batch<'a>) -> R
 }
 
 fn readings(payload: &[u8], batch: &mut Batch<'_>) -> Result<(), &'static str> {
-    let mut push = |value: i64, at| {
-        batch.samples.push(Sample { series: None, key: Name::Sent(""), value: Value::Number(value as f64), at, marks: Quality::GOOD });
-    };
     if let Ok(value) = <[u8; 8]>::try_from(payload) {
-        push(i64::from_le_bytes(value), None);
-        return Ok(());
+        return batch.push(Name::Sent(""), Value::Number(i64::from_le_bytes(value) as f64));
     }
     let (pairs, rest) = payload.as_chunks::<16>();
     if pairs.is_empty() || !rest.is_empty() {
@@ -52,11 +47,12 @@ fn readings(payload: &[u8], batch: &mut Batch<'_>) -> Result<(), &'static str> {
         return Err("too many values in a message");
     }
     let mut bad = None;
+    batch.run.reserve(pairs.len());
     for pair in pairs {
         let pair = u128::from_le_bytes(*pair);
         let (value, ns) = (pair as u64 as i64, (pair >> 64) as u64);
         match i64::try_from(ns).map_err(|_| "timestamp after the year 9999").and_then(|ns| time::whole(ns, TimeUnit::Ns)) {
-            Ok(at) => push(value, Some(at)),
+            Ok(at) => batch.run.push((at, value as f64)),
             Err(reason) => bad = Some((reason, bad.map_or(1, |(_, n)| n + 1))),
         }
     }
@@ -81,9 +77,9 @@ fn job(payload: &[u8]) -> Result<JobNote, &'static str> {
         serde_json::error::Category::Data => "job data not as agreed",
         _ => "job data not JSON",
     })?;
-    let start = time::text(&wire.starttime, TimeUnit::Ns)?;
+    let start = time::text(&wire.starttime, TimeUnit::Ns)?.at;
     let end_ns: u64 = wire.endtime.parse().map_err(|_| "job data not as agreed")?;
-    let end = (end_ns.is_multiple_of(2) && end_ns > 0).then(|| time::text(&wire.endtime, TimeUnit::Ns)).transpose()?;
+    let end = (end_ns.is_multiple_of(2) && end_ns > 0).then(|| time::text(&wire.endtime, TimeUnit::Ns).map(|end| end.at)).transpose()?;
     if wire.jobid.is_empty() || wire.jobid.len() > super::NAME_MAX {
         return Err("job data without a job");
     }

@@ -6,6 +6,7 @@
 //! Invariants: total (any bytes give a value or a static reason); no allocation per value.
 //! Absent: no state, no clock; what was seen before is `ingest::SiteIngest`'s.
 
+use super::plain::{Cursor, Number};
 use crate::reading::PointId;
 use crate::site::{Point, StateText};
 use crate::time::Timestamp;
@@ -84,6 +85,33 @@ struct WireValue {
     quality: i64,
 }
 
+/// A value as most publishers write it; `None` = look closer.
+fn plain(payload: &[u8]) -> Option<Value> {
+    let mut c = Cursor::new(payload)?;
+    let (mut value, mut at, mut quality) = (None, None, None);
+    c.take(b'{')?;
+    loop {
+        let key = c.text()?;
+        c.take(b':')?;
+        match key {
+            "value" if value.is_none() && c.peek()? == b'n' => value = Some(c.word("null").map(|()| None)?),
+            "value" if value.is_none() => value = Some(Some(c.number()?.value())),
+            "timestamp" if at.is_none() => at = Some(c.number()?),
+            "quality" if quality.is_none() => quality = Some(c.number()?),
+            _ => return None,
+        }
+        if c.take(b',').is_none() {
+            break;
+        }
+    }
+    c.take(b'}')?;
+    c.end()?;
+    match (at?, quality?) {
+        (Number::Whole(at), Number::Whole(quality)) if at > 0 => Some(Value { value: value?, at: Timestamp(at), trusted: quality == 1 }),
+        _ => None,
+    }
+}
+
 /// `null` is a value, a missing key is not.
 fn required_nullable<'de, D: Deserializer<'de>>(d: D) -> Result<Option<f64>, D::Error> {
     Option::<f64>::deserialize(d)
@@ -93,6 +121,9 @@ fn required_nullable<'de, D: Deserializer<'de>>(d: D) -> Result<Option<f64>, D::
 pub fn value(payload: &[u8]) -> Result<Value, &'static str> {
     if payload.len() > VALUE_MAX {
         return Err("value too long");
+    }
+    if let Some(value) = plain(payload) {
+        return Ok(value);
     }
     let wire: WireValue = serde_json::from_slice(payload).map_err(|e| match e.classify() {
         serde_json::error::Category::Data => "value not as agreed",

@@ -169,7 +169,7 @@ fn flatten(name: String, value: &serde_json::Value, depth: usize, batch: &mut Ba
         Json::Bool(b) => batch.push(Name::Made(name), Value::Number(f64::from(u8::from(*b)))),
         Json::String(text) if name.ends_with("start_time") || name.ends_with("end_time") => {
             let at = time::text(text, TimeUnit::Rfc3339)?;
-            batch.push(Name::Made(name), Value::Number(at.0 as f64))
+            batch.push(Name::Made(name), Value::Number(at.at.0 as f64))
         }
         // Names of feeds and strategies: they are no readings.
         Json::String(_) | Json::Null => Ok(()),

@@ -2,13 +2,15 @@
 //!
 //! Words: a nested object's values are named `outer.inner`, a list's `outer.0`, `outer.1`, …; the keys that the source calls
 //! `tags` are texts that name the series.
+//! What is flat and without escapes is read by [`super::plain`], everything else by `serde_json`.
 //! Invariants: one pass, no tree; an object's timestamp counts for all its values wherever it stands; without one the
 //! values are stamped on arrival.
 
-use super::time::TimeSeed;
+use super::plain::{Cursor, Number};
+use super::time::{self, TimeSeed};
 use super::{Batch, NAME_MAX, NESTING_MAX, Name, Value, put_tag};
 use crate::site::{Source, TimeUnit};
-use crate::time::Timestamp;
+use crate::time::Stamp;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -18,7 +20,78 @@ use std::fmt;
 pub fn decode<'a>(source: &Source, payload: &'a [u8], batch: &mut Batch<'a>) -> Result<(), &'static str> {
     let tags = source.tags.as_deref().unwrap_or_default();
     let (unit, fault) = (source.time_unit.unwrap_or_default(), Fault::default());
+    let from = batch.samples.len();
+    if plain(source.time.as_deref(), unit, tags, payload, batch).is_some() {
+        return Ok(());
+    }
+    batch.samples.truncate(from);
     run(payload, Objects { time: source.time.as_deref(), unit, tags, batch, fault: &fault }, &fault)
+}
+
+/// One object as most publishers write it: nothing nested, no escapes. `None` = look closer; samples that it left behind
+/// count for nothing.
+fn plain<'a>(time: Option<&str>, unit: TimeUnit, tags: &[String], payload: &'a [u8], batch: &mut Batch<'a>) -> Option<()> {
+    let mut c = Cursor::new(payload)?;
+    let from = batch.samples.len();
+    let mut at: Option<Stamp> = None;
+    let mut found: Vec<Option<&str>> = vec![None; tags.len()];
+    c.take(b'{')?;
+    loop {
+        let key = c.text().filter(|k| k.len() <= NAME_MAX)?;
+        c.take(b':')?;
+        if time == Some(key) {
+            at = Some(match c.peek()? {
+                b'"' => time::text(c.text()?, unit),
+                _ => match c.number()? {
+                    Number::Whole(n) => time::whole(n, unit),
+                    Number::Other(v) => time::fractional(v, unit),
+                },
+            })
+            .transpose()
+            .ok()?;
+        } else if let Some(i) = tags.iter().position(|t| *t == key) {
+            found[i] = Some(c.text()?);
+        } else {
+            let value = match c.peek()? {
+                b'"' => Value::Text(Cow::Borrowed(c.text()?)),
+                b'n' => c.word("null").map(|()| Value::Null)?,
+                b't' => c.word("true").map(|()| Value::Number(1.0))?,
+                b'f' => c.word("false").map(|()| Value::Number(0.0))?,
+                _ => Value::Number(c.number()?.value()),
+            };
+            batch.push(Name::Sent(key), value).ok()?;
+        }
+        if c.take(b',').is_none() {
+            break;
+        }
+    }
+    c.take(b'}')?;
+    c.end()?;
+    close(tags, &found, from, at, batch).ok()
+}
+
+/// Gives the samples of an object their series and their time.
+fn close<T: AsRef<str>>(
+    tags: &[String],
+    found: &[Option<T>],
+    from: usize,
+    at: Option<Stamp>,
+    batch: &mut Batch,
+) -> Result<(), &'static str> {
+    let mut series = None;
+    if !tags.is_empty() {
+        let mut text = String::new();
+        tags.iter().zip(found).filter_map(|(n, t)| Some((n, t.as_ref()?))).for_each(|(n, t)| put_tag(&mut text, n, t.as_ref()));
+        if text.len() > NAME_MAX {
+            return Err("series too long");
+        }
+        series = Some(batch.series.len() as u32);
+        batch.series.push(text.into());
+    }
+    for sample in batch.samples.iter_mut().skip(from) {
+        (sample.at, sample.series) = (at, series);
+    }
+    Ok(())
 }
 
 /// Why a decoder stopped, where it was not the JSON's fault.
@@ -65,7 +138,7 @@ impl<'a> Visitor<'a> for Objects<'_, '_, 'a> {
 
     fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
         let from = self.batch.samples.len();
-        let mut at: Option<Timestamp> = None;
+        let mut at: Option<Stamp> = None;
         let mut tags: Vec<Option<Cow<'a, str>>> = vec![None; self.tags.len()];
         while let Some(key) = map.next_key_seed(Text)? {
             if self.time.is_some_and(|t| *t == *key) {
@@ -76,20 +149,7 @@ impl<'a> Visitor<'a> for Objects<'_, '_, 'a> {
                 map.next_value_seed(ValueOf { key: key.into(), batch: self.batch, fault: self.fault, depth: 1 })?;
             }
         }
-        let mut series = None;
-        if !self.tags.is_empty() {
-            let mut text = String::new();
-            self.tags.iter().zip(&tags).filter_map(|(n, t)| Some((n, t.as_ref()?))).for_each(|(n, t)| put_tag(&mut text, n, t));
-            if text.len() > NAME_MAX {
-                return Err(stop(self.fault, "series too long"));
-            }
-            series = Some(self.batch.series.len() as u32);
-            self.batch.series.push(text.into());
-        }
-        for sample in self.batch.samples.iter_mut().skip(from) {
-            (sample.at, sample.series) = (at, series);
-        }
-        Ok(())
+        close(self.tags, &tags, from, at, self.batch).map_err(|reason| stop(self.fault, reason))
     }
 
     fn visit_seq<A: SeqAccess<'a>>(self, mut seq: A) -> Result<(), A::Error> {

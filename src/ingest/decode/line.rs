@@ -10,7 +10,7 @@ use super::time;
 use super::{Batch, NAME_MAX, Name, SAMPLES_MAX, Sample, Value, put_tag};
 use crate::reading::Quality;
 use crate::site::{Source, TimeUnit};
-use crate::time::Timestamp;
+use crate::time::Stamp;
 use std::borrow::Cow;
 
 /// Decodes one message.
@@ -139,7 +139,7 @@ fn line<'a>(c: &mut Cursor<'a>, unit: TimeUnit, batch: &mut Batch<'a>) -> Result
     Ok(())
 }
 
-fn timestamp(text: &str, unit: TimeUnit) -> Result<Timestamp, &'static str> {
+fn timestamp(text: &str, unit: TimeUnit) -> Result<Stamp, &'static str> {
     time::whole(text.parse().map_err(|_| "timestamp not a whole number")?, unit)
 }
 

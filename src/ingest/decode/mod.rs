@@ -14,6 +14,7 @@ pub mod flex;
 pub mod inflate;
 pub mod json;
 pub mod line;
+mod plain;
 pub mod redfish;
 pub mod sparkplug;
 pub mod sparkplug_wire;
@@ -23,7 +24,7 @@ pub mod time;
 
 use crate::reading::Quality;
 use crate::site::{Format, Source};
-use crate::time::Timestamp;
+use crate::time::{Stamp, Timestamp};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -89,7 +90,7 @@ pub struct Sample<'a> {
     pub key: Name<'a>,
     pub value: Value<'a>,
     /// None = stamped on arrival.
-    pub at: Option<Timestamp>,
+    pub at: Option<Stamp>,
     /// What the publisher itself says against the value.
     pub marks: Quality,
 }
@@ -120,6 +121,8 @@ pub enum Note<'a> {
 #[derive(Debug, Default)]
 pub struct Batch<'a> {
     pub samples: Vec<Sample<'a>>,
+    /// Many readings of the topic's one value, in the order of the message; there are no samples then.
+    pub run: Vec<(Stamp, f64)>,
     /// What names a series within the message, in the format's own writing; see [`named`].
     pub series: Vec<Cow<'a, str>>,
     pub notes: Vec<Note<'a>>,
@@ -130,6 +133,7 @@ pub struct Batch<'a> {
 impl<'a> Batch<'a> {
     pub fn clear(&mut self) {
         self.samples.clear();
+        self.run.clear();
         self.series.clear();
         self.notes.clear();
         self.refusals.clear();
@@ -286,6 +290,7 @@ pub(crate) mod tests {
     }
 
     pub fn owned(batch: &Batch<'_>) -> Vec<Seen> {
+        let run = batch.run.iter().map(|(at, value)| Seen::number("", *value, Some(at.at.0)));
         (batch.samples.iter())
             .map(|s| Seen {
                 series: s.series.map(|i| batch.series[i as usize].to_string()),
@@ -295,9 +300,10 @@ pub(crate) mod tests {
                     Value::Null => Value::Null,
                     Value::Text(t) => Value::Text(Cow::Owned(t.to_string())),
                 },
-                at: s.at.map(|t| t.0),
+                at: s.at.map(|t| t.at.0),
                 marks: s.marks,
             })
+            .chain(run)
             .collect()
     }
 }

@@ -53,7 +53,7 @@ pub fn decode<'a>(payload: &'a [u8], batch: &mut Batch<'a>) -> Result<(), &'stat
     Ok(())
 }
 
-fn sample<'a>(metric: Metric<'a>, report_at: Option<crate::time::Timestamp>, batch: &mut Batch<'a>) -> Result<Sample<'a>, &'static str> {
+fn sample<'a>(metric: Metric<'a>, report_at: Option<crate::time::Stamp>, batch: &mut Batch<'a>) -> Result<Sample<'a>, &'static str> {
     let at = metric.timestamp.map(|t| time::text(&t, TimeUnit::Rfc3339)).transpose()?.or(report_at);
     let key = match (metric.metric_id, &metric.metric_property) {
         (Some(id), _) if !id.is_empty() => Name::from(id),

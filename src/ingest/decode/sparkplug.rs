@@ -17,10 +17,9 @@
 //! the edge *suspect*, not dead, and asks for a rebirth: a living edge answers and is trusted again, a dead one stays so.
 
 use super::sparkplug_wire::{Metric, Payload, Sent, datatype};
-use super::{Batch, NAME_MAX, Name, SAMPLES_MAX, Sample, Value};
+use super::{Batch, NAME_MAX, Name, Sample, Value};
 use crate::reading::Quality;
 use crate::time::{Span, Timestamp};
-use prost::Message;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -71,14 +70,19 @@ pub struct Change {
 #[derive(Debug)]
 struct Known {
     name: Arc<str>,
+    alias: Option<u64>,
     datatype: u32,
 }
 
 #[derive(Debug, Default)]
 struct Device {
     alive: bool,
-    by_alias: HashMap<u64, Known>,
+    /// In the order of the birth.
+    metrics: Vec<Known>,
+    by_alias: HashMap<u64, u32>,
     by_name: HashMap<Arc<str>, u32>,
+    /// The metric that follows the one that came last: data mostly come in the order of the birth.
+    next: usize,
 }
 
 #[derive(Debug, Default)]
@@ -141,34 +145,34 @@ impl From<'_> {
 /// Topic and payload of a rebirth request.
 pub fn rebirth(group: &str, edge: &str, now: Timestamp) -> (String, Vec<u8>) {
     let metric = Metric {
-        name: Some("Node Control/Rebirth".into()),
+        name: Some("Node Control/Rebirth"),
         timestamp: Some(now.0 as u64),
         datatype: Some(datatype::BOOLEAN),
         value: Some(Sent::Boolean(true)),
         ..Metric::default()
     };
     let payload = Payload { timestamp: Some(now.0 as u64), metrics: vec![metric], ..Payload::default() };
-    (format!("spBv1.0/{group}/NCMD/{edge}"), payload.encode_to_vec())
+    (format!("spBv1.0/{group}/NCMD/{edge}"), payload.write())
 }
 
 impl Edges {
     /// Takes a message in. `now` is the host's clock. `None` = a message that is not for us.
-    pub fn take<'t>(
+    pub fn take<'t, 'p>(
         &mut self,
         topic: &'t str,
-        payload: &[u8],
+        payload: &'p [u8],
         now: Timestamp,
-        batch: &mut Batch<'_>,
+        batch: &mut Batch<'p>,
     ) -> Result<Option<(From<'t>, Change)>, &'static str> {
         let (kind, from) = parse(topic)?;
         if kind == Kind::Other {
             return Ok(None);
         }
-        let payload = Payload::decode(payload).map_err(|_| "message not protobuf")?;
-        if payload.uuid.as_deref() == Some("SPBV1.0_COMPRESSED") {
+        let payload = Payload::read(payload).map_err(|_| "message not protobuf")?;
+        if payload.uuid == Some("SPBV1.0_COMPRESSED") {
             return Err("compressed payload not read");
         }
-        if payload.metrics.len() > SAMPLES_MAX {
+        if payload.too_many {
             return Err("too many values in a message");
         }
         let name = format!("{}/{}", from.group, from.edge);
@@ -215,7 +219,7 @@ impl Edge {
     /// Follows the edge's life: see the picture in the module's text.
     fn order(&mut self, kind: Kind, device: Option<&str>, payload: &Payload) -> Change {
         let mut change = Change::default();
-        let bd_seq = payload.metrics.iter().find(|m| m.name.as_deref() == Some("bdSeq")).and_then(|m| match m.value {
+        let bd_seq = payload.metrics.iter().find(|m| m.name == Some("bdSeq")).and_then(|m| match m.value {
             Some(Sent::Long(n)) => Some(n),
             Some(Sent::Int(n)) => Some(u64::from(n)),
             _ => None,
@@ -261,14 +265,14 @@ impl Edge {
 
 impl Device {
     fn count(&self) -> usize {
-        self.by_name.len()
+        self.metrics.len()
     }
 
     /// Learns names, aliases and datatypes, and takes the values in. Returns the number of metrics learned.
-    fn birth(&mut self, payload: &Payload, budget: usize, batch: &mut Batch<'_>) -> usize {
+    fn birth<'p>(&mut self, payload: &Payload<'p>, budget: usize, batch: &mut Batch<'p>) -> usize {
         *self = Device { alive: true, ..Device::default() };
         for metric in &payload.metrics {
-            let Some(name) = metric.name.as_deref().filter(|n| !n.is_empty()) else {
+            let Some(name) = metric.name.filter(|n| !n.is_empty()) else {
                 batch.refuse("birth of a metric without a name");
                 continue;
             };
@@ -279,34 +283,56 @@ impl Device {
                 batch.refuse("name too long");
                 continue;
             }
-            if self.by_name.len() >= budget {
+            if self.metrics.len() >= budget {
                 batch.refuse("too many metrics");
                 continue;
             }
             let (name, datatype): (Arc<str>, u32) = (name.into(), metric.datatype.unwrap_or_default());
-            self.by_name.insert(name.clone(), datatype);
+            let place = self.metrics.len() as u32;
+            self.by_name.insert(name.clone(), place);
             if let Some(alias) = metric.alias {
-                self.by_alias.insert(alias, Known { name: name.clone(), datatype });
+                self.by_alias.insert(alias, place);
             }
+            self.metrics.push(Known { name: name.clone(), alias: metric.alias, datatype });
             push(metric, Name::Known(name), datatype, payload.timestamp, Quality::GOOD, batch);
         }
         self.count()
     }
 
-    fn data(&self, payload: &Payload, suspect: bool, batch: &mut Batch<'_>) {
+    /// The metric that data mean.
+    #[inline]
+    fn known(&mut self, name: Option<&str>, alias: Option<u64>) -> Option<&Known> {
+        let expected = self.metrics.get(self.next).is_some_and(|k| match name {
+            Some(name) => *k.name == *name,
+            None => alias.is_some() && k.alias == alias,
+        });
+        // Of two that share an alias the last one counts.
+        let place = match name {
+            _ if expected && name.is_some() => self.next,
+            Some(name) => *self.by_name.get(name)? as usize,
+            None if expected && self.by_alias.len() == self.metrics.len() => self.next,
+            None => *self.by_alias.get(&alias?)? as usize,
+        };
+        self.next = place + 1;
+        if self.next >= self.metrics.len() {
+            self.next = 0;
+        }
+        self.metrics.get(place)
+    }
+
+    fn data<'p>(&mut self, payload: &Payload<'p>, suspect: bool, batch: &mut Batch<'p>) {
         let marks = if suspect { Quality::DISTRUSTED } else { Quality::GOOD };
+        batch.samples.reserve(payload.metrics.len());
         for metric in &payload.metrics {
-            let known = match (metric.name.as_deref().filter(|n| !n.is_empty()), metric.alias) {
-                (Some(name), _) if control(name) => continue,
-                (Some(name), _) => self.by_name.get_key_value(name).map(|(n, d)| (n.clone(), *d)),
-                (None, Some(alias)) => self.by_alias.get(&alias).map(|k| (k.name.clone(), k.datatype)),
-                (None, None) => None,
-            };
-            let Some((name, datatype)) = known else {
+            let name = metric.name.filter(|n| !n.is_empty());
+            if name.is_some_and(control) {
+                continue;
+            }
+            let Some(known) = self.known(name, metric.alias) else {
                 batch.refuse("metric before its birth");
                 continue;
             };
-            push(metric, Name::Known(name), metric.datatype.unwrap_or(datatype), payload.timestamp, marks, batch);
+            push(metric, Name::Known(known.name.clone()), metric.datatype.unwrap_or(known.datatype), payload.timestamp, marks, batch);
         }
     }
 }
@@ -316,7 +342,7 @@ fn control(name: &str) -> bool {
     name == "bdSeq" || name.starts_with("Node Control/") || name.starts_with("Device Control/")
 }
 
-fn push<'a>(metric: &Metric, key: Name<'a>, datatype: u32, message_ms: Option<u64>, marks: Quality, batch: &mut Batch<'a>) {
+fn push<'a>(metric: &Metric<'a>, key: Name<'a>, datatype: u32, message_ms: Option<u64>, marks: Quality, batch: &mut Batch<'a>) {
     let value = match value(metric, datatype) {
         Ok(value) => value,
         Err(reason) => return batch.refuse(reason),
@@ -329,31 +355,26 @@ fn push<'a>(metric: &Metric, key: Name<'a>, datatype: u32, message_ms: Option<u6
         },
     };
     let mut marks = marks;
-    if metric.is_historical == Some(true) {
+    if metric.is_historical {
         marks = marks.with(Quality::HISTORICAL);
     }
-    if distrusted(metric) {
+    if metric.quality.is_some_and(|q| q != GOOD) {
         marks = marks.with(Quality::DISTRUSTED);
     }
     batch.samples.push(Sample { series: None, key, value, at, marks });
 }
 
-fn distrusted(metric: &Metric) -> bool {
-    let Some(p) = &metric.properties else { return false };
-    p.keys.iter().zip(&p.values).any(|(k, v)| k.eq_ignore_ascii_case("quality") && v.int.is_some_and(|q| q != GOOD))
-}
-
 /// A metric's value. Signed whole numbers travel as two's complement in the unsigned field.
-fn value(metric: &Metric, datatype: u32) -> Result<Value<'static>, &'static str> {
-    let (Some(sent), false) = (&metric.value, metric.is_null == Some(true)) else { return Ok(Value::Null) };
+fn value<'a>(metric: &Metric<'a>, datatype: u32) -> Result<Value<'a>, &'static str> {
+    let (Some(sent), false) = (metric.value, metric.is_null) else { return Ok(Value::Null) };
     let bits = match sent {
-        Sent::Int(n) => u64::from(*n),
-        Sent::Long(n) => *n,
-        Sent::Float(f) => return finite(f64::from(*f)),
-        Sent::Double(d) => return finite(*d),
-        Sent::Boolean(b) => return Ok(Value::Number(f64::from(u8::from(*b)))),
-        Sent::Text(t) => return Ok(Value::Text(Cow::Owned(t.clone()))),
-        Sent::Bytes(_) | Sent::DataSet(_) | Sent::Template(_) => return Err("datatype not a reading"),
+        Sent::Int(n) => u64::from(n),
+        Sent::Long(n) => n,
+        Sent::Float(f) => return finite(f64::from(f)),
+        Sent::Double(d) => return finite(d),
+        Sent::Boolean(b) => return Ok(Value::Number(f64::from(u8::from(b)))),
+        Sent::Text(t) => return Ok(Value::Text(Cow::Borrowed(t))),
+        Sent::Other => return Err("datatype not a reading"),
     };
     Ok(Value::Number(match datatype {
         datatype::INT8 => f64::from(bits as u8 as i8),
@@ -375,9 +396,9 @@ mod tests {
 
     const T: u64 = 1_784_000_000_000;
 
-    fn metric(name: &str, alias: u64, datatype: u32, value: Sent) -> Metric {
+    fn metric<'a>(name: &'a str, alias: u64, datatype: u32, value: Sent<'a>) -> Metric<'a> {
         Metric {
-            name: Some(name.into()).filter(|n: &String| !n.is_empty()),
+            name: Some(name).filter(|n| !n.is_empty()),
             alias: Some(alias),
             datatype: Some(datatype),
             value: Some(value),
@@ -389,8 +410,8 @@ mod tests {
 
     impl Host {
         /// What a message gives: its samples, its refusals, what it changes.
-        fn take(&mut self, topic: &str, seq: Option<u64>, metrics: Vec<Metric>) -> (Vec<Seen>, Vec<(&'static str, u64)>, Change) {
-            let bytes = Payload { timestamp: Some(T), metrics, seq, uuid: None }.encode_to_vec();
+        fn take(&mut self, topic: &str, seq: Option<u64>, metrics: Vec<Metric<'_>>) -> (Vec<Seen>, Vec<(&'static str, u64)>, Change) {
+            let bytes = Payload { timestamp: Some(T), metrics, seq, ..Payload::default() }.write();
             let mut batch = Batch::default();
             self.1 += 20_000;
             let (_, change) = self.0.take(&format!("spBv1.0/{topic}"), &bytes, Timestamp(self.1), &mut batch).unwrap().unwrap();
@@ -461,14 +482,11 @@ mod tests {
     fn every_datatype_is_read_as_it_is_meant() {
         let mut host = Host(Edges::default(), 0);
         let mut history = metric("old", 20, datatype::FLOAT, Sent::Float(1.5));
-        (history.is_historical, history.timestamp) = (Some(true), Some(T - 5000));
+        (history.is_historical, history.timestamp) = (true, Some(T - 5000));
         let mut null = metric("null", 21, datatype::INT64, Sent::Long(1));
-        null.is_null = Some(true);
+        null.is_null = true;
         let mut stale = metric("stale", 22, datatype::DOUBLE, Sent::Double(2.0));
-        stale.properties = Some(super::super::sparkplug_wire::Properties {
-            keys: vec!["Quality".into()],
-            values: vec![super::super::sparkplug_wire::Property { int: Some(500) }],
-        });
+        stale.quality = Some(500);
         let metrics = vec![
             metric("i8", 1, datatype::INT8, Sent::Int(0xff)),
             metric("i8w", 2, datatype::INT8, Sent::Int(0xffff_ff80)),
@@ -478,9 +496,9 @@ mod tests {
             metric("u64", 6, datatype::UINT64, Sent::Long(1 << 60)),
             metric("when", 7, datatype::DATE_TIME, Sent::Long(T)),
             metric("on", 8, datatype::BOOLEAN, Sent::Boolean(true)),
-            metric("text", 9, datatype::STRING, Sent::Text("open".into())),
+            metric("text", 9, datatype::STRING, Sent::Text("open")),
             metric("nan", 10, datatype::DOUBLE, Sent::Double(f64::NAN)),
-            metric("set", 11, 16, Sent::DataSet(vec![1])),
+            metric("set", 11, 16, Sent::Other),
             history,
             null,
             stale,
@@ -528,7 +546,7 @@ mod tests {
         assert_eq!(take("spBv1.0/g/NCMD/e", &[]), Ok(false));
         assert_eq!(take("spBv1.0/STATE/host", b"{}"), Ok(false));
         let (topic, bytes) = rebirth("g", "e", Timestamp(5));
-        let sent = Payload::decode(bytes.as_slice()).unwrap();
-        assert_eq!((topic.as_str(), sent.metrics[0].name.as_deref()), ("spBv1.0/g/NCMD/e", Some("Node Control/Rebirth")));
+        let sent = Payload::read(&bytes).unwrap();
+        assert_eq!((topic.as_str(), sent.metrics[0].name), ("spBv1.0/g/NCMD/e", Some("Node Control/Rebirth")));
     }
 }

@@ -1,42 +1,43 @@
-//! Timestamps as publishers write them: RFC 3339, or a number of s, ms, µs or ns since the epoch.
+//! Timestamps as publishers write them: RFC 3339, or a number of s, ms, µs or ns since the epoch; as precise as they are
+//! written (a number with a fraction to the microsecond).
 //!
 //! Invariant: what comes out lies after 1970 and before the year 10000; anything else is refused, never wrapped.
 
 use crate::site::TimeUnit;
-use crate::time::Timestamp;
+use crate::time::{Stamp, Timestamp};
 use serde::de::{self, DeserializeSeed, Deserializer, Visitor};
 
 /// 9999-12-31, ms.
 const LAST_MS: i64 = 253_402_214_400_000;
 
 /// A whole number in a unit.
-pub fn whole(value: i64, unit: TimeUnit) -> Result<Timestamp, &'static str> {
-    let ms = match unit {
+#[inline]
+pub fn whole(value: i64, unit: TimeUnit) -> Result<Stamp, &'static str> {
+    ranged(match unit {
         TimeUnit::Rfc3339 => return Err("time not RFC 3339"),
-        TimeUnit::S => value.saturating_mul(1000),
-        TimeUnit::Ms => value,
-        TimeUnit::Us => value.div_euclid(1000),
-        TimeUnit::Ns => value.div_euclid(1_000_000),
-    };
-    ranged(ms)
+        TimeUnit::S => Timestamp(value.saturating_mul(1000)).into(),
+        TimeUnit::Ms => Timestamp(value).into(),
+        TimeUnit::Us => Stamp::from_us(value),
+        TimeUnit::Ns => Stamp::from_ns(value),
+    })
 }
 
-/// A number with a fraction in a unit; rounded to the millisecond.
-pub fn fractional(value: f64, unit: TimeUnit) -> Result<Timestamp, &'static str> {
-    let ms = match unit {
+/// A number with a fraction in a unit; rounded to the microsecond.
+pub fn fractional(value: f64, unit: TimeUnit) -> Result<Stamp, &'static str> {
+    let us = match unit {
         TimeUnit::Rfc3339 => return Err("time not RFC 3339"),
-        TimeUnit::S => value * 1e3,
-        TimeUnit::Ms => value,
-        TimeUnit::Us => value / 1e3,
-        TimeUnit::Ns => value / 1e6,
+        TimeUnit::S => value * 1e6,
+        TimeUnit::Ms => value * 1e3,
+        TimeUnit::Us => value,
+        TimeUnit::Ns => value / 1e3,
     };
-    ranged(ms.round() as i64)
+    ranged(Stamp::from_us(us.round() as i64))
 }
 
 /// A text in a unit.
-pub fn text(value: &str, unit: TimeUnit) -> Result<Timestamp, &'static str> {
+pub fn text(value: &str, unit: TimeUnit) -> Result<Stamp, &'static str> {
     if unit == TimeUnit::Rfc3339 {
-        return Timestamp::parse(value).ok_or("time not RFC 3339").and_then(|t| ranged(t.0));
+        return Stamp::parse(value).or_else(|| Timestamp::parse(value).map(Stamp::from)).ok_or("time not RFC 3339").and_then(ranged);
     }
     match (value.parse::<i64>(), value.parse::<f64>()) {
         (Ok(whole_value), _) => whole(whole_value, unit),
@@ -45,9 +46,10 @@ pub fn text(value: &str, unit: TimeUnit) -> Result<Timestamp, &'static str> {
     }
 }
 
-fn ranged(ms: i64) -> Result<Timestamp, &'static str> {
-    match ms {
-        1..=LAST_MS => Ok(Timestamp(ms)),
+#[inline]
+fn ranged(stamp: Stamp) -> Result<Stamp, &'static str> {
+    match stamp.at.0 {
+        1..=LAST_MS => Ok(stamp),
         i64::MIN..=0 => Err("timestamp not after 1970"),
         _ => Err("timestamp after the year 9999"),
     }
@@ -57,14 +59,14 @@ fn ranged(ms: i64) -> Result<Timestamp, &'static str> {
 pub struct TimeSeed(pub TimeUnit);
 
 impl<'de> DeserializeSeed<'de> for TimeSeed {
-    type Value = Result<Timestamp, &'static str>;
+    type Value = Result<Stamp, &'static str>;
     fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<Self::Value, D::Error> {
         d.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for TimeSeed {
-    type Value = Result<Timestamp, &'static str>;
+    type Value = Result<Stamp, &'static str>;
     fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         f.write_str("a timestamp")
     }
@@ -102,9 +104,12 @@ mod tests {
 
     #[test]
     fn times_are_read_in_their_unit_and_never_wrap() {
-        let ms = Timestamp(1_784_000_000_123);
-        assert_eq!(whole(1_784_000_000_123_999_999, TimeUnit::Ns), Ok(ms));
-        assert_eq!(whole(1_784_000_000_123_999, TimeUnit::Us), Ok(ms));
+        let ms = Stamp::from(Timestamp(1_784_000_000_123));
+        let within = |ns| Ok(Stamp { ns, ..ms });
+        assert_eq!(whole(1_784_000_000_123_999_999, TimeUnit::Ns), within(999_999));
+        assert_eq!(whole(1_784_000_000_123_999, TimeUnit::Us), within(999_000));
+        assert_eq!(text("1784000000.123456", TimeUnit::S), within(456_000));
+        assert_eq!(text("2026-07-14T03:33:20.123000001Z", TimeUnit::Rfc3339), within(1));
         assert_eq!(fractional(1_784_000_000.123, TimeUnit::S), Ok(ms));
         assert_eq!(text("1784000000.123", TimeUnit::S), Ok(ms));
         assert_eq!(text("2026-07-14T03:33:20.123Z", TimeUnit::Rfc3339), Ok(ms));

@@ -1,7 +1,8 @@
-//! Meters that only grow: told apart from values that do not, and their differences over a restart.
+//! Meters that only grow: where one falls, it began anew.
 //!
 //! Words: a meter *rolls over* when its digits are full and it begins at zero again; it is *set back* when it is exchanged or
-//! reset. Both are marked `METER_RESTART`: the value is true, the difference to the one before is not consumption.
+//! reset. Both are marked: the value is true, the difference to the one before is not consumption. What was counted over a
+//! roll-over is known to within its digits; what was counted before a meter was set back is not.
 //! Method: digits are full at a power of ten or of two of the published unit (or a tenth to a thousandth of it); a fall is a
 //! roll-over where the way over the top is at most [`STRIDES`] times the largest growth seen between two values.
 
@@ -12,35 +13,34 @@ const STRIDES: f64 = 20.0;
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Counter {
     last: Option<f64>,
+    /// Largest growth between two readings so far.
     stride: f64,
 }
 
+/// How a meter began anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restart {
+    RolledOver,
+    SetBack,
+}
+
 impl Counter {
-    /// Takes in a reading. True where the meter began anew.
+    /// Takes in a reading; tells whether the meter began anew. `scale` makes published values canonical.
     #[inline]
-    pub fn judge(&mut self, value: f64) -> bool {
-        let Some(last) = self.last.replace(value) else { return false };
+    pub fn judge(&mut self, value: f64, scale: f64) -> Option<Restart> {
+        let last = self.last.replace(value)?;
         if value >= last {
             self.stride = self.stride.max(value - last);
-            return false;
+            return None;
         }
-        true
-    }
-
-    /// Largest growth between two readings so far.
-    pub fn stride(&self) -> f64 {
-        self.stride
+        Some(if over_the_top(last, value, scale, self.stride).is_some() { Restart::RolledOver } else { Restart::SetBack })
     }
 }
 
-/// What a meter counted between two readings, in their unit: the plain difference, over the top where it rolled over, or what
-/// it shows since it was set back to zero (a lower bound). `scale` makes published values canonical; `stride` is the largest
-/// growth between two readings that is known to be true.
-pub fn counted(before: f64, now: f64, scale: f64, stride: f64) -> f64 {
-    if now >= before {
-        return now - before;
-    }
-    full_digits(before, scale).map(|top| top - before + now).filter(|way| *way <= STRIDES * stride).unwrap_or(now.max(0.0))
+/// What a meter counted from `last` to a lower `value`, where its digits were full in between. `scale` makes published values
+/// canonical; `stride` is the largest growth between two readings that is known to be true.
+pub fn over_the_top(last: f64, value: f64, scale: f64, stride: f64) -> Option<f64> {
+    full_digits(last, scale).map(|top| top - last + value.max(0.0)).filter(|way| *way <= STRIDES * stride)
 }
 
 /// The smallest value above `reading` at which digits are full.
@@ -56,16 +56,20 @@ fn full_digits(reading: f64, scale: f64) -> Option<f64> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_roll_over_is_bridged_and_a_reset_is_a_lower_bound() {
+    fn judged(values: &[f64], scale: f64) -> Vec<Option<Restart>> {
         let mut c = Counter::default();
-        assert_eq!([999_980.0, 999_990.0, 3.0, 13.0].map(|v| c.judge(v)), [false, false, true, false]);
-        assert_eq!(c.stride(), 10.0);
-        assert_eq!(counted(999_990.0, 3.0, 1.0, 10.0), 13.0);
-        assert_eq!(counted(123_456.0, 7.0, 1.0, 10.0), 7.0);
-        assert_eq!(counted(100.0, 105.0, 1.0, 10.0), 5.0);
+        values.iter().map(|v| c.judge(*v, scale)).collect()
+    }
+
+    #[test]
+    fn a_roll_over_is_told_from_a_reset() {
+        use Restart::{RolledOver, SetBack};
+        assert_eq!(judged(&[999_980.0, 999_990.0, 3.0, 13.0], 1.0), [None, None, Some(RolledOver), None]);
+        assert_eq!(judged(&[123_446.0, 123_456.0, 7.0], 1.0), [None, None, Some(SetBack)]);
         // A 32-bit register of watt-hours, shown in kWh.
         let top = 4_294_967.296;
-        assert!((counted(top - 0.5, 0.25, 1e-3, 1.0) - 0.75).abs() < 1e-6);
+        assert_eq!(judged(&[top - 1.0, top - 0.5, 0.25], 1e-3), [None, None, Some(RolledOver)]);
+        // Nothing is known of a meter that falls at its second reading.
+        assert_eq!(judged(&[999_990.0, 3.0], 1.0), [None, Some(SetBack)]);
     }
 }

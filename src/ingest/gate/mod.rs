@@ -13,7 +13,7 @@
 //! spike      alone and far from the values around           spike
 //! pile       again and again at exactly its highest         clipped
 //! (watch)    exactly zero, far from where it was            dead zero
-//! counter    a meter that falls                             meter restart
+//! counter    a meter that falls                             meter rollover, meter restart
 //! relations  heat against load, wet bulb against dry        energy balance, contradicted
 //! ```
 //!

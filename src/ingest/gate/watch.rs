@@ -1,13 +1,13 @@
 //! What is remembered of one point between two values, and the marks that come of it.
 
-use super::counter::Counter;
+use super::counter::{Counter, Restart};
 use super::nature::Nature;
 use super::pile::Pile;
 use super::spike::Spikes;
 use super::still::Stillness;
 use crate::reading::Quality;
 use crate::site::{Class, Point};
-use crate::time::Timestamp;
+use crate::time::{Stamp, Timestamp};
 use crate::units::Kind;
 
 /// Distance from where a point was below which a raw zero may be true, canonical unit (K, %RH).
@@ -19,7 +19,7 @@ const REST_SHARE: f64 = 0.01;
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Watch {
     /// Newest source timestamp taken in.
-    pub newest: Option<Timestamp>,
+    pub newest: Option<Stamp>,
     /// Made from the point and its class at the first value.
     nature: Option<Nature>,
     /// The last number and when it came.
@@ -43,12 +43,12 @@ impl Watch {
     }
 
     /// Marks a value (canonical, or NaN for none) and remembers it.
-    pub fn mark(&mut self, point: &Point, class: Option<&Class>, at: Timestamp, value: f64) -> Result<Quality, Duplicate> {
-        if self.newest == Some(at) {
+    pub fn mark(&mut self, point: &Point, class: Option<&Class>, stamp: Stamp, value: f64) -> Result<Quality, Duplicate> {
+        if self.newest == Some(stamp) {
             return Err(Duplicate);
         }
         let nature = *self.nature.get_or_insert_with(|| Nature::of(point, class));
-        let late = self.newest.is_some_and(|n| at < n);
+        let late = self.newest.is_some_and(|n| stamp < n);
         let mut quality = if late { Quality::LATE } else { Quality::GOOD };
         if value.is_nan() {
             quality = quality.with(Quality::NO_VALUE);
@@ -57,11 +57,11 @@ impl Watch {
                 quality = quality.with(Quality::OUT_OF_RANGE);
             }
             if !late {
-                quality = quality.with(self.motion(&nature, quality, at, value));
+                quality = quality.with(self.motion(&nature, quality, stamp.at, value));
             }
         }
         if !late {
-            self.newest = Some(at);
+            self.newest = Some(stamp);
         }
         Ok(quality)
     }
@@ -100,7 +100,11 @@ impl Watch {
             return Quality::GOOD;
         }
         if nature.counter {
-            return if self.counter.judge(value) { Quality::METER_RESTART } else { Quality::GOOD };
+            return match self.counter.judge(value, nature.scale) {
+                None => Quality::GOOD,
+                Some(Restart::RolledOver) => Quality::METER_ROLLOVER,
+                Some(Restart::SetBack) => Quality::METER_RESTART,
+            };
         }
         if let Some(floor) = nature.spike_floor.or(nature.max_departure)
             && self.spikes.judge(value, floor, nature.max_departure, nature.rests)
@@ -136,7 +140,7 @@ mod tests {
         let (mut watch, p) = (Watch::default(), point());
         values
             .iter()
-            .map(|(s, v)| watch.mark(&p, classes.of(&p), Timestamp(s * 1000), *v).map_or("duplicate".into(), Quality::text))
+            .map(|(s, v)| watch.mark(&p, classes.of(&p), Timestamp(s * 1000).into(), *v).map_or("duplicate".into(), Quality::text))
             .collect()
     }
 
@@ -149,11 +153,18 @@ mod tests {
     }
 
     #[test]
+    fn within_a_millisecond_the_nanoseconds_tell_values_apart() {
+        let (p, mut w) = (point(), Watch::default());
+        let mut mark = |ns| w.mark(&p, None, Stamp { at: Timestamp(5), ns }, 20.0);
+        assert_eq!([mark(1), mark(2), mark(2), mark(1)], [Ok(Quality::GOOD), Ok(Quality::GOOD), Err(Duplicate), Ok(Quality::LATE)]);
+    }
+
+    #[test]
     fn a_state_without_a_text_is_implausible() {
         let json = br#"{"objectType":"CDU","pointType":"Status","stateText":[{"value":0,"text":"Off"},{"value":1,"text":"On"}],"objectName":"a","objectId":"a"}"#;
         let p = dsx::metadata("CDU/Status/a", json).unwrap();
         let mut w = Watch::default();
-        assert_eq!(w.mark(&p, None, Timestamp(1), 1.0), Ok(Quality::GOOD));
-        assert_eq!(w.mark(&p, None, Timestamp(2), 2.0), Ok(Quality::OUT_OF_RANGE));
+        assert_eq!(w.mark(&p, None, Timestamp(1).into(), 1.0), Ok(Quality::GOOD));
+        assert_eq!(w.mark(&p, None, Timestamp(2).into(), 2.0), Ok(Quality::OUT_OF_RANGE));
     }
 }

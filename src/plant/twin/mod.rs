@@ -17,7 +17,7 @@ mod step;
 pub use points::{SimPoint, SimPointKind, Source};
 pub use sense::{Beside, Sensed, Sensors};
 pub use spec::{ActuatorSpec, CduSpec, ColdSpec, LimitSpec, RackGroup, RejectionKind, RejectionSpec, TwinSpec, TwinSpecError};
-pub use step::{Truth, Twin};
+pub use step::{Outage, Truth, Twin};
 
 /// Index of each actuator in the twin's setpoint vector.
 pub const TCS_SUPPLY: usize = 0;

@@ -34,6 +34,7 @@ pub enum Source {
     CduPump,
     CduDp,
     CduValve(usize),
+    CduAvailable(usize),
     FwsSupply,
     FwsReturn,
     FwsFlow,
@@ -177,7 +178,7 @@ pub fn points(spec: &TwinSpec) -> Vec<SimPoint> {
             ("LiquidDifferentialPressure", "secondary/dp", "kPa", Source::CduDp, 0.2, 1.0, meta(&["Secondary"])),
             ("PumpSpeed", "secondary/pump", "%", Source::CduPump, 0.1, 0.5, meta(&["Secondary"])),
             ("ValvePosition", "primary/valve", "%", Source::CduValve(c), 0.2, 1.0, meta(&["Primary"])),
-            ("Available", "available", "states:NotAvailable|Available", Source::Constant(1.0), 0.0, 1.0, meta(&[])),
+            ("Available", "available", "states:NotAvailable|Available", Source::CduAvailable(c), 0.0, 1.0, meta(&[])),
             ("LeakDetect", "leak", "states:NoLeak|Leak", Source::Constant(0.0), 0.0, 1.0, meta(&[])),
         ];
         for (kind, tag, unit, source, noise, cov, meta) in rows {

@@ -86,6 +86,21 @@ impl Truth {
     }
 }
 
+/// What of the plant is out of order. The default is a whole plant.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outage {
+    /// Share of its flow that each CDU still gives: one of two pumps lost is about 0.55, 0 is a CDU lost. Empty = all whole.
+    pub cdu_flow: Vec<f64>,
+    /// Most of its design flow that the facility water still reaches.
+    pub fws_flow_max: Option<f64>,
+}
+
+impl Outage {
+    fn share(&self, cdu: usize) -> f64 {
+        self.cdu_flow.get(cdu).copied().unwrap_or(1.0)
+    }
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 struct ChillerState {
     on: bool,
@@ -102,6 +117,7 @@ pub struct Twin {
     truth: Truth,
     fws_leaving_c: f64,
     chillers: [ChillerState; 2],
+    outage: Arc<Outage>,
 }
 
 impl Twin {
@@ -137,7 +153,15 @@ impl Twin {
             ..Truth::default()
         };
         let fws_leaving_c = truth.fws_supply_c;
-        Twin { rack_cdu: rack_cdu.into(), rack_group: rack_group.into(), truth, fws_leaving_c, chillers: Default::default(), spec }
+        Twin {
+            rack_cdu: rack_cdu.into(),
+            rack_group: rack_group.into(),
+            truth,
+            fws_leaving_c,
+            chillers: Default::default(),
+            outage: Arc::default(),
+            spec,
+        }
     }
 
     pub fn spec(&self) -> &Arc<TwinSpec> {
@@ -146,12 +170,28 @@ impl Twin {
     pub fn truth(&self) -> &Truth {
         &self.truth
     }
+    /// Takes other parameters for the same racks and CDUs; its state stays.
+    pub fn respec(&mut self, spec: Arc<TwinSpec>) {
+        debug_assert!(spec.racks() == self.spec.racks() && spec.cdus.len() == self.spec.cdus.len());
+        self.spec = spec;
+    }
     /// CDU that a rack hangs on.
     pub fn cdu_of(&self, rack: usize) -> usize {
         self.rack_cdu[rack]
     }
     pub fn group_of(&self, rack: usize) -> usize {
         self.rack_group[rack]
+    }
+
+    /// What is out of order from the next step on.
+    pub fn set_outage(&mut self, outage: Outage) {
+        if *self.outage != outage {
+            self.outage = outage.into();
+        }
+    }
+    /// Share of its flow that a CDU gives, 0 = lost.
+    pub fn cdu_flow_share(&self, cdu: usize) -> f64 {
+        self.outage.share(cdu)
     }
 
     /// Advances by `span_s` seconds. `setpoints` in the order of the spec's actuators; `rack_dynamic_kw` is each rack's
@@ -163,6 +203,16 @@ impl Twin {
         let lag = |tau_s: f64| 1.0 - (-span_s / tau_s.max(1.0)).exp();
         t.tcs_flow_fraction += (setpoints[TCS_FLOW] / 100.0 - t.tcs_flow_fraction) * lag(30.0);
         let flow = t.tcs_flow_fraction.max(0.05);
+        // The racks hang on one header: those of a CDU that is lost are carried by the others, and all get less flow.
+        let out = Arc::clone(&self.outage);
+        let cdus = spec.cdus.len().min(32);
+        let at_work = (0..cdus).filter(|c| out.share(*c) > 0.0).count().max(1);
+        let lost = at_work < cdus;
+        let header_share = (0..cdus).map(|c| out.share(c)).sum::<f64>().max(0.05) / cdus.max(1) as f64;
+        let header_c = |t: &Truth| {
+            let sum: f64 = (0..cdus).filter(|c| out.share(*c) > 0.0).map(|c| t.cdu_supply_c[c] + t.cdu_return_c[c]).sum();
+            0.5 * sum / at_work as f64
+        };
 
         // Racks: work and leakage to heat, chips above coolant.
         let mut air_heat_kw = 0.0;
@@ -175,9 +225,14 @@ impl Twin {
             t.rack_kw[i] = kw;
             t.it_kw += kw;
             air_heat_kw += kw - liquid_kw;
-            cdu_heat_kw[cdu.min(31)] += liquid_kw;
-            let rise_k = group.chip_rise_k * kw / group.rating_kw * flow.powf(-0.6);
-            let coolant_c = 0.5 * (t.cdu_supply_c[cdu] + t.cdu_return_c[cdu]);
+            if out.share(cdu) > 0.0 {
+                cdu_heat_kw[cdu.min(31)] += liquid_kw;
+            } else {
+                (0..cdus).filter(|c| out.share(*c) > 0.0).for_each(|c| cdu_heat_kw[c] += liquid_kw / at_work as f64);
+            }
+            let rack_flow = flow * if lost { header_share } else { out.share(cdu) };
+            let rise_k = group.chip_rise_k * kw / group.rating_kw * rack_flow.powf(-0.6);
+            let coolant_c = if lost { header_c(t) } else { 0.5 * (t.cdu_supply_c[cdu] + t.cdu_return_c[cdu]) };
             t.rack_chip_c[i] += (coolant_c + rise_k - t.rack_chip_c[i]) * lag(25.0);
             t.rack_hottest_c[i] = t.rack_chip_c[i] + 2.0 + 0.12 * rise_k;
         }
@@ -185,7 +240,14 @@ impl Twin {
         // CDUs: the valve on the facility side holds the TCS supply as far as the facility water lets it.
         t.tcs_pumps_kw = 0.0;
         let (mut fws_flow_lpm, mut fws_heat_kw, mut design_lpm) = (0.0, 0.0, 0.0);
+        let primary_max = out.fws_flow_max.unwrap_or(1.0).clamp(0.1, 1.0);
         for (c, cdu) in spec.cdus.iter().enumerate() {
+            design_lpm += cdu.design_flow_lpm;
+            if out.share(c) <= 0.0 {
+                t.cdu_primary_fraction[c] = 0.0;
+                continue;
+            }
+            let flow = flow * out.share(c);
             let pump_kw = ph::pump_kw(cdu.pump_kw, flow, spec.tcs_static_head);
             t.tcs_pumps_kw += pump_kw;
             let heat_kw = cdu_heat_kw[c.min(31)] + pump_kw;
@@ -200,13 +262,20 @@ impl Twin {
                 ph::effectiveness_counterflow(ua, lo, hi) * lo * (hot_c - cold_c).max(0.0)
             };
             let wanted_kw = (hot_c - setpoints[TCS_SUPPLY]).max(0.0) * capacity;
-            let primary = solve(0.06, 1.0, |v| moved_kw(v) - wanted_kw);
+            let primary = solve(0.06, primary_max, |v| moved_kw(v) - wanted_kw);
             let kw = moved_kw(primary).min(wanted_kw.max(moved_kw(0.06)));
             t.cdu_primary_fraction[c] = primary;
             t.cdu_supply_c[c] += (hot_c - kw / capacity - t.cdu_supply_c[c]) * lag(35.0);
             fws_flow_lpm += cdu.design_flow_lpm * primary;
-            design_lpm += cdu.design_flow_lpm;
             fws_heat_kw += kw;
+        }
+        if lost {
+            // What a dead CDU's sensors feel is the header.
+            let at_work = |v: &[f64]| (0..cdus).filter(|c| out.share(*c) > 0.0).map(|c| v[c]).sum::<f64>() / at_work as f64;
+            let (supply_c, return_c) = (at_work(&t.cdu_supply_c), at_work(&t.cdu_return_c));
+            for c in (0..cdus).filter(|c| out.share(*c) <= 0.0) {
+                (t.cdu_supply_c[c], t.cdu_return_c[c]) = (supply_c, return_c);
+            }
         }
 
         // Facility water.

@@ -70,6 +70,12 @@ impl Account {
     }
 }
 
+/// Limits that are passed: bit `i` for limit `i`.
+pub(super) fn beyond(spec: &TwinSpec, truth: &Truth, in_force: [f64; 4]) -> u32 {
+    let passed = |l: &crate::plant::twin::LimitSpec| limit_margin(&l.of, l.max, l.min, truth, in_force) < 0.0;
+    spec.limits.iter().take(32).enumerate().map(|(i, l)| u32::from(passed(l)) << i).sum()
+}
+
 /// Distance to a limit, in its unit; negative = beyond.
 fn limit_margin(of: &str, max: Option<f64>, min: Option<f64>, truth: &Truth, in_force: [f64; 4]) -> f64 {
     let value = match of {

@@ -2,10 +2,12 @@
 
 mod account;
 mod guard;
+mod trouble;
 mod work;
 
 pub use account::Account;
 pub use guard::HallActuator;
+pub use trouble::Trouble;
 pub use work::{Placement, Running, Scenario, Work};
 
 use crate::plant::twin::{Beside, Sensed, Sensors, SimPoint, Truth, Twin, TwinSpec};
@@ -27,6 +29,7 @@ pub struct Hall {
     account: Account,
     now: Timestamp,
     dynamic_kw: Vec<f64>,
+    trouble: Trouble,
 }
 
 impl Hall {
@@ -39,6 +42,7 @@ impl Hall {
             guard: Guard::new(&spec),
             account: Account::new(&spec),
             dynamic_kw: vec![0.0; spec.racks()],
+            trouble: Trouble::default(),
             scenario: Arc::new(scenario),
             twin,
             sensors,
@@ -95,6 +99,17 @@ impl Hall {
         self.guard.enabled = on;
     }
 
+    /// What goes wrong in the plant and around it from the next step on.
+    pub fn set_trouble(&mut self, trouble: Trouble) {
+        self.twin.set_outage(trouble.outage.clone());
+        self.trouble = trouble;
+    }
+
+    /// Which limits, in the order of the twin's file, are passed now: bit `i` for limit `i`.
+    pub fn beyond(&self) -> u32 {
+        account::beyond(self.twin.spec(), self.twin.truth(), self.guard.in_force())
+    }
+
     /// Reads every sensor at the current instant.
     pub fn sense(&mut self, out: &mut Vec<Sensed>) {
         let beside = Beside {
@@ -111,13 +126,34 @@ impl Hall {
         let span = self.step_span();
         self.guard.tick(self.now, span);
         self.work.tick(&self.scenario, self.now, placement, &mut self.dynamic_kw);
-        let weather = self.scenario.weather.at(self.now);
+        self.trouble.load(self.twin.spec(), |rack| self.twin.group_of(rack), &mut self.dynamic_kw);
+        let weather = self.trouble.weather(self.scenario.weather.at(self.now));
         self.twin.step(span.as_secs_f64(), &self.guard.in_force(), &self.dynamic_kw, weather);
         if self.now - self.scenario.start >= WARM_UP {
             self.account.add(self.twin.spec(), self.twin.truth(), span, self.work.gpus_allocated(), self.guard.in_force());
         }
         self.account.requests = self.guard.stats;
         self.now += span;
+    }
+
+    /// One step with the racks' power given by somebody else: [`super::fleet`] places jobs over several halls. Each rack's
+    /// power at a chip temperature of 50 °C, kW; GPUs that jobs hold, and how busy they are, %.
+    pub fn advance_given(&mut self, rack_kw: &[f64], gpus: u32, utilisation_pct: f64) {
+        let span = self.step_span();
+        self.guard.tick(self.now, span);
+        self.work.set(gpus, utilisation_pct);
+        let weather = self.scenario.weather.at(self.now);
+        self.twin.step(span.as_secs_f64(), &self.guard.in_force(), rack_kw, weather);
+        if self.now - self.scenario.start >= WARM_UP {
+            self.account.add(self.twin.spec(), self.twin.truth(), span, gpus, self.guard.in_force());
+        }
+        self.account.requests = self.guard.stats;
+        self.now += span;
+    }
+
+    /// The plant changes (a distribution unit fouls): the same racks and machines with other parameters.
+    pub fn respec(&mut self, spec: Arc<TwinSpec>) {
+        self.twin.respec(spec);
     }
 
     /// Runs to the end with what is in force, first fit.

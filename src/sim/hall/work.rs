@@ -110,6 +110,10 @@ impl Floor {
     pub fn utilisation_pct(&self) -> f64 {
         self.utilisation_pct
     }
+    /// Somebody else schedules.
+    pub fn set(&mut self, gpus: u32, utilisation_pct: f64) {
+        (self.allocated, self.utilisation_pct) = (gpus, utilisation_pct);
+    }
 
     /// Each rack's power at a chip temperature of 50 °C, kW.
     pub fn tick(&mut self, scenario: &Scenario, now: Timestamp, placement: &mut Placement, kw: &mut [f64]) {

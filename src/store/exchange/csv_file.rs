@@ -4,7 +4,7 @@ use super::{Export, Intake, Sample};
 use crate::reading::Quality;
 use crate::site::Point;
 use crate::store::{Row, Step};
-use crate::time::Timestamp;
+use crate::time::{Stamp, Timestamp};
 use std::io::{Read, Write};
 
 /// Writes rows or steps.
@@ -19,7 +19,7 @@ impl<W: Write> CsvExport<W> {
         let header: &[&str] = if steps {
             &["at_ms", "time", "point", "unit", "mean", "min", "max", "count", "quality"]
         } else {
-            &["at_ms", "time", "point", "unit", "value", "quality"]
+            &["at_ms", "ns", "time", "point", "unit", "value", "quality"]
         };
         out.write_record(header).map_err(|e| e.to_string())?;
         Ok(CsvExport { out })
@@ -36,7 +36,8 @@ impl<W: Write> Export for CsvExport<W> {
         for r in rows {
             let fields = [
                 r.at.0.to_string(),
-                r.at.to_string(),
+                r.ns.to_string(),
+                r.stamp().to_string(),
                 point.path.clone(),
                 point.kind.unit().into(),
                 number(r.value),
@@ -76,6 +77,7 @@ pub fn import_csv(file: impl Read, intake: &mut dyn Intake) -> Result<(), String
     let header = reader.headers().map_err(|e| e.to_string())?.clone();
     let column = |names: &[&str]| header.iter().position(|h| names.iter().any(|n| h.eq_ignore_ascii_case(n)));
     let at_ms = column(&["at_ms"]);
+    let ns = column(&["ns"]);
     let time = column(&["time", "timestamp"]);
     if at_ms.is_none() && time.is_none() {
         return Err("its header names no `at_ms` (epoch ms) and no `time` (RFC 3339)".into());
@@ -99,8 +101,11 @@ pub fn import_csv(file: impl Read, intake: &mut dyn Intake) -> Result<(), String
         let line = record.position().map_or(0, |p| p.line());
         let field = |i: usize| record.get(i).unwrap_or_default();
         let at = match (at_ms.map(field).filter(|t| !t.is_empty()), time.map(field)) {
-            (Some(ms), _) => ms.parse().ok().map(Timestamp),
-            (None, Some(text)) => Timestamp::parse(text),
+            (Some(ms), _) => match ns.map(field).unwrap_or_default() {
+                "" => ms.parse().ok().map(|ms| Timestamp(ms).into()),
+                ns => ms.parse().ok().zip(ns.parse().ok().filter(|ns| *ns < 1_000_000)).map(|(ms, ns)| Stamp { at: Timestamp(ms), ns }),
+            },
+            (None, Some(text)) => Stamp::parse(text).or_else(|| Timestamp::parse(text).map(Stamp::from)),
             (None, None) => None,
         };
         let number = match field(value) {

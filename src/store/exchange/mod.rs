@@ -1,6 +1,6 @@
 //! Rows as files of other tools: CSV and Parquet, in and out, in bounded memory.
 //!
-//! One row a reading: `at_ms` (epoch ms) or `time` (RFC 3339), `point` (its path), `value`, and where there are any `unit`
+//! One row a reading: `at_ms` (epoch ms) with `ns` (nanoseconds within it) or `time` (RFC 3339), `point` (its path), `value`, and where there are any `unit`
 //! and `quality` (the marks' number). Exported steps have `mean,min,max,count` instead of `value`.
 //! Invariants: numbers leave so that they come back bit for bit; a row that cannot be read is refused with its place and
 //! does not stop the others; what is exported can be imported.
@@ -14,7 +14,7 @@ pub use parquet_file::{ParquetExport, import_parquet};
 use super::{Row, Step};
 use crate::reading::Quality;
 use crate::site::Point;
-use crate::time::Timestamp;
+use crate::time::Stamp;
 
 /// One value on its way in: canonical only once its unit has been looked at.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,7 +22,7 @@ pub struct Sample {
     pub path: String,
     /// Unit as written; empty = none given.
     pub unit: String,
-    pub at: Timestamp,
+    pub at: Stamp,
     pub value: f64,
     pub quality: Quality,
 }

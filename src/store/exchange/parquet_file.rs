@@ -1,10 +1,11 @@
 //! Parquet with the columns of the module's text; times may also be Parquet timestamps, values any number.
 
 use super::{Export, Intake, Sample};
+use crate::cell;
 use crate::reading::Quality;
 use crate::site::Point;
 use crate::store::{Row, Step};
-use crate::time::Timestamp;
+use crate::time::{Stamp, Timestamp};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::column::writer::ColumnWriter;
 use parquet::data_type::ByteArray;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 
 const ROWS: &str = "message reading {
   REQUIRED INT64 at_ms; REQUIRED INT64 time (TIMESTAMP(MILLIS,true)); REQUIRED BYTE_ARRAY point (STRING); REQUIRED BYTE_ARRAY unit (STRING);
-  REQUIRED DOUBLE value; REQUIRED INT32 quality;
+  REQUIRED DOUBLE value; REQUIRED INT32 quality; REQUIRED INT32 ns;
 }";
 const STEPS: &str = "message step {
   REQUIRED INT64 at_ms; REQUIRED INT64 time (TIMESTAMP(MILLIS,true)); REQUIRED BYTE_ARRAY point (STRING); REQUIRED BYTE_ARRAY unit (STRING);
@@ -96,7 +97,7 @@ fn texts(point: &Point) -> [ByteArray; 2] {
 impl Export for ParquetExport {
     fn rows(&mut self, point: &Point, rows: &[Row]) -> Result<(), String> {
         let texts = texts(point);
-        let mut push = |r: &Row| self.push(r.at, &texts, [r.value; 3], [i32::from(r.quality.0); 2]);
+        let mut push = |r: &Row| self.push(r.at, &texts, [r.value; 3], [i32::from(r.quality.0), r.ns as i32]);
         rows.iter().try_for_each(&mut push)
     }
 
@@ -117,11 +118,11 @@ impl Export for ParquetExport {
 /// Reads rows; a file without the needed columns is an error, a row that cannot be read is refused.
 pub fn import_parquet(file: File, intake: &mut dyn Intake) -> Result<(), String> {
     let reader = SerializedFileReader::new(file).map_err(|e| e.to_string())?;
-    let names: Vec<String> = {
-        let schema = reader.metadata().file_metadata().schema_descr();
-        schema.columns().iter().map(|c| c.name().to_owned()).collect()
-    };
-    let has = |name: &str| names.iter().any(|n| n == name);
+    let schema = reader.metadata().file_metadata().schema_descr_ptr();
+    let names: Vec<&str> = schema.columns().iter().map(|c| c.name()).collect();
+    let unit = |name: &str| schema.columns().iter().find(|c| c.name() == name).and_then(|c| cell::time_unit(c));
+    let units = ["time", "timestamp"].map(unit);
+    let has = |name: &str| names.contains(&name);
     if !(has("at_ms") || has("time") || has("timestamp")) || !(has("point") || has("path")) || !has("value") {
         return Err(format!("it needs the columns `at_ms` or `time`, `point`, `value`; it has {}", names.join(", ")));
     }
@@ -129,21 +130,28 @@ pub fn import_parquet(file: File, intake: &mut dyn Intake) -> Result<(), String>
     for (i, row) in rows.enumerate() {
         let place = i as u64 + 1;
         let row = row.map_err(|e| format!("row {place}: {e}"))?;
-        let mut sample = Sample { path: String::new(), unit: String::new(), at: Timestamp::MIN, value: f64::NAN, quality: Quality::GOOD };
+        let mut sample = Sample { path: String::new(), unit: String::new(), at: Stamp::MIN, value: f64::NAN, quality: Quality::GOOD };
         let mut fault = None;
         for (name, field) in row.get_column_iter() {
             match (name.as_str(), field) {
-                ("at_ms" | "time" | "timestamp", f) => match instant(f) {
+                ("at_ms", Field::Long(ms)) => sample.at.at = Timestamp(*ms),
+                ("ns", f) => match cell::number(f) {
+                    Some(ns) if (0.0..1e6).contains(&ns) => sample.at.ns = ns as u32,
+                    _ => fault = Some(format!("ns {f} is no part of a millisecond")),
+                },
+                ("time" | "timestamp", _) if has("at_ms") => {}
+                ("at_ms" | "time" | "timestamp", f) => match instant(f, units[usize::from(name == "timestamp")]) {
                     Some(at) => sample.at = at,
                     None => fault = Some(format!("{name} {f} is no instant")),
                 },
                 ("point" | "path", Field::Str(s)) => sample.path.clone_from(s),
                 ("unit", Field::Str(s)) => sample.unit.clone_from(s),
-                ("value", f) => match number(f) {
+                ("value", Field::Null) => {}
+                ("value", f) => match cell::number(f) {
                     Some(v) => sample.value = v,
                     None => fault = Some(format!("value {f} is no number")),
                 },
-                ("quality", f) => match number(f) {
+                ("quality", f) => match cell::number(f) {
                     Some(q) if (0.0..65_536.0).contains(&q) => sample.quality = Quality(q as u16),
                     _ => fault = Some(format!("quality {f} is no set of marks")),
                 },
@@ -161,29 +169,10 @@ pub fn import_parquet(file: File, intake: &mut dyn Intake) -> Result<(), String>
     Ok(())
 }
 
-fn instant(f: &Field) -> Option<Timestamp> {
+/// An instant of any column that holds one; a whole number without a unit counts milliseconds.
+fn instant(f: &Field, unit: Option<parquet::basic::TimeUnit>) -> Option<Stamp> {
     match f {
-        Field::Long(v) | Field::TimestampMillis(v) => Some(Timestamp(*v)),
-        Field::TimestampMicros(v) => Some(Timestamp(v.div_euclid(1000))),
-        Field::Str(text) => Timestamp::parse(text),
-        _ => None,
+        Field::Str(text) => Stamp::parse(text).or_else(|| Timestamp::parse(text).map(Stamp::from)),
+        f => cell::instant(f, unit.or(Some(parquet::basic::TimeUnit::MILLIS))),
     }
-}
-
-fn number(f: &Field) -> Option<f64> {
-    Some(match f {
-        Field::Null => f64::NAN,
-        Field::Double(v) => *v,
-        Field::Float(v) => f64::from(*v),
-        Field::Byte(v) => f64::from(*v),
-        Field::Short(v) => f64::from(*v),
-        Field::Int(v) => f64::from(*v),
-        Field::Long(v) => *v as f64,
-        Field::UByte(v) => f64::from(*v),
-        Field::UShort(v) => f64::from(*v),
-        Field::UInt(v) => f64::from(*v),
-        Field::ULong(v) => *v as f64,
-        Field::Bool(v) => f64::from(u8::from(*v)),
-        _ => return None,
-    })
 }

@@ -21,11 +21,12 @@ pub trait Entry: Copy {
 impl Entry for Row {
     fn push(&self, c: &mut Columns) {
         c.at_ms.push(self.at.0);
+        c.ns.push(self.ns as i32);
         c.values[0].push(self.value);
         c.quality.push(i32::from(self.quality.0));
     }
     fn read(c: &Columns, i: usize) -> Row {
-        Row { at: Timestamp(c.at_ms[i]), value: c.values[0][i], quality: Quality(c.quality[i] as u16) }
+        Row { at: Timestamp(c.at_ms[i]), ns: c.ns[i] as u32, value: c.values[0][i], quality: Quality(c.quality[i] as u16) }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A Parquet file as plain columns: 32-bit and 64-bit integers and doubles, none of them null.
 //!
 //! Raw rows: `point` (u32), `at_ms` (i64, epoch ms UTC), `value` (f64, canonical unit, NaN = none), `quality` (u16, the
-//! marks of `reading::Quality`). Steps: `point`, `at_ms` (start of the step), `mean`, `min`, `max` (f64, over the rows that
+//! marks of `reading::Quality`), `ns` (u32, nanoseconds within the millisecond; files of before that column have none). Steps: `point`, `at_ms` (start of the step), `mean`, `min`, `max` (f64, over the rows that
 //! have a number), `count` (u32, those rows), `quality` (all marks together).
 //! Why so encoded: times and points rise, so that differences (DELTA_BINARY_PACKED) are short; sensors have few distinct
 //! values a day, so that a dictionary is short, and where it is not, byte planes (BYTE_STREAM_SPLIT) compress better than
@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex};
 
 const RAW: &str = "message reading {
   REQUIRED INT32 point (INTEGER(32,false)); REQUIRED INT64 at_ms; REQUIRED DOUBLE value; REQUIRED INT32 quality (INTEGER(16,false));
+  REQUIRED INT32 ns (INTEGER(32,false));
 }";
 const STEPS: &str = "message step {
   REQUIRED INT32 point (INTEGER(32,false)); REQUIRED INT64 at_ms; REQUIRED DOUBLE mean; REQUIRED DOUBLE min; REQUIRED DOUBLE max;
@@ -42,6 +43,7 @@ const DIGEST: &str = "tramuntana.blake3";
 pub struct Columns {
     pub point: Vec<i32>,
     pub at_ms: Vec<i64>,
+    pub ns: Vec<i32>,
     pub values: [Vec<f64>; 3],
     pub count: Vec<i32>,
     pub quality: Vec<i32>,
@@ -102,7 +104,7 @@ impl TableWriter {
             .set_offset_index_disabled(true)
             .set_dictionary_page_size_limit(DICTIONARY_BYTES)
             .set_key_value_metadata(note.map(|(k, v)| vec![KeyValue::new(k.to_owned(), v.to_owned())]));
-        for name in ["point", "at_ms"] {
+        for name in ["point", "at_ms", "ns"] {
             properties = properties
                 .set_column_dictionary_enabled(column(name), false)
                 .set_column_encoding(column(name), Encoding::DELTA_BINARY_PACKED);
@@ -122,7 +124,7 @@ impl TableWriter {
     /// Writes a row group and empties the columns.
     pub fn write(&mut self, c: &mut Columns) -> Result<(), StoreError> {
         self.write_group(c).map_err(|e| fault(&self.path, e))?;
-        for v in [&mut c.point, &mut c.count, &mut c.quality] {
+        for v in [&mut c.point, &mut c.count, &mut c.quality, &mut c.ns] {
             v.clear();
         }
         c.at_ms.clear();
@@ -137,6 +139,7 @@ impl TableWriter {
             let values = &c.values[index.clamp(2, 4) - 2];
             let small = match (index, self.steps) {
                 (0, _) => &c.point,
+                (4, false) => &c.ns,
                 (5, true) => &c.count,
                 _ => &c.quality,
             };
@@ -205,7 +208,13 @@ impl TableReader {
             columns.len() == names.len()
                 && columns.iter().zip(names).all(|(have, want)| (have.0.as_str(), have.1, have.2) == (want.0, want.1, true))
         };
-        let raw = [("point", Physical::INT32), ("at_ms", Physical::INT64), ("value", Physical::DOUBLE), ("quality", Physical::INT32)];
+        let raw = [
+            ("point", Physical::INT32),
+            ("at_ms", Physical::INT64),
+            ("value", Physical::DOUBLE),
+            ("quality", Physical::INT32),
+            ("ns", Physical::INT32),
+        ];
         let steps = [
             ("point", Physical::INT32),
             ("at_ms", Physical::INT64),
@@ -216,7 +225,7 @@ impl TableReader {
             ("quality", Physical::INT32),
         ];
         let steps = named(&steps);
-        if !steps && !named(&raw) {
+        if !steps && !named(&raw) && !named(&raw[..4]) {
             return Err(StoreError::Damaged { dir: path.into(), why: "its columns are not those of a sealed day".into() });
         }
         Ok(TableReader { reader, steps, path: path.into() })
@@ -268,6 +277,7 @@ impl TableReader {
         for index in 0..reader.num_columns() {
             let small = match (index, self.steps) {
                 (0, _) => &mut c.point,
+                (4, false) => &mut c.ns,
                 (5, true) => &mut c.count,
                 _ => &mut c.quality,
             };
@@ -280,6 +290,9 @@ impl TableReader {
             if read != n {
                 return Err(ParquetError::General(format!("row group {group}: column {index} has {read} of {n} rows")));
             }
+        }
+        if !self.steps {
+            c.ns.resize(n, 0);
         }
         Ok(c)
     }

@@ -12,6 +12,8 @@ pub mod publish;
 mod quarantine;
 #[path = "../../../src/ingest/route.rs"]
 mod route;
+#[path = "rows.rs"]
+pub mod rows;
 #[path = "../../../src/ingest/site.rs"]
 mod site;
 

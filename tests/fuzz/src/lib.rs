@@ -63,12 +63,14 @@ pub fn messages(mut data: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
 
 /// What holds of every batch.
 pub fn check(batch: &Batch<'_>) {
-    assert!(batch.samples.len() <= SAMPLES_MAX + 1);
+    assert!(batch.samples.len() + batch.run.len() <= SAMPLES_MAX + 1);
+    assert!(batch.run.is_empty() || batch.samples.is_empty());
+    assert!(batch.run.iter().all(|(at, value)| at.at.0 > 0 && value.is_finite()));
     for sample in &batch.samples {
         assert!(sample.key.len() <= NAME_MAX);
         assert!(sample.series.is_none_or(|s| batch.series[s as usize].len() <= NAME_MAX));
         assert!(!matches!(sample.value, Value::Number(n) if !n.is_finite()));
-        assert!(sample.at.is_none_or(|t| t.0 > 0));
+        assert!(sample.at.is_none_or(|t| t.at.0 > 0));
     }
 }
 

@@ -11,14 +11,14 @@ pub use row::Row;
 /// and what was read is written and read again as the same.
 pub fn read(bytes: &[u8]) {
     if let Some(rows) = codec::read_chunk(bytes) {
-        assert!(rows.windows(2).all(|w| w[0].at < w[1].at));
+        assert!(rows.windows(2).all(|w| w[0].stamp() < w[1].stamp()));
         let again = codec::read_chunk(&codec::chunk(&rows)).expect("what was written is read");
-        let bits = |r: &Row| (r.at, r.value.to_bits(), r.quality);
+        let bits = |r: &Row| (r.stamp(), r.value.to_bits(), r.quality);
         assert!(again.len() == rows.len() && again.iter().zip(&rows).all(|(a, b)| bits(a) == bits(b)));
     }
     if let Some((site, readings)) = codec::read_entry(bytes) {
         let (site_again, again) = codec::read_entry(&codec::entry(site, readings.iter())).expect("what was written is read");
         assert!(site == site_again && again.len() == readings.len());
-        assert!(again.iter().zip(&readings).all(|(a, b)| (a.point, a.at, a.value.to_bits(), a.quality) == (b.point, b.at, b.value.to_bits(), b.quality)));
+        assert!(again.iter().zip(&readings).all(|(a, b)| (a.point, a.stamp(), a.value.to_bits(), a.quality) == (b.point, b.stamp(), b.value.to_bits(), b.quality)));
     }
 }

@@ -99,9 +99,9 @@ fn influxdb_1_reads_hostile_names_as_they_are() {
     let mut lines = String::new();
     let known = hostile_points();
     for (i, p) in known.iter().enumerate() {
-        assert!(line::push(&mut lines, &line::head(SITE, p), T0 + Span(i as i64), i as f64 + 0.5, Quality::LATE));
+        assert!(line::push(&mut lines, &line::head(SITE, p), (T0 + Span(i as i64)).into(), i as f64 + 0.5, Quality::LATE));
     }
-    assert!(line::push(&mut lines, &line::head(SITE, &known[0]), T0 + Span::minutes(1), f64::NAN, Quality::NO_VALUE));
+    assert!(line::push(&mut lines, &line::head(SITE, &known[0]), (T0 + Span::minutes(1)).into(), f64::NAN, Quality::NO_VALUE));
     assert_eq!(lines.lines().count(), known.len() + 1, "one reading, one line");
     let (status, body) = write(&lines);
     assert_eq!(status, 204, "{body}");
@@ -133,14 +133,33 @@ fn influxdb_1_reads_hostile_names_as_they_are() {
     std::fs::remove_dir_all(&dir).expect("scratch goes");
 }
 
-/// Every question that we can ask parses and type-checks by InfluxData's own Flux parser.
-#[test]
-fn influxdatas_parser_accepts_every_question() {
+/// What InfluxData's own parser says of each question, `valid` or `invalid`; `None`, said as SKIPPED, where it is not installed.
+pub fn flux_verdicts(questions: &[String]) -> Option<Vec<String>> {
     let modules = std::env::var("TRAMUNTANA_NODE_MODULES").map(PathBuf::from).unwrap_or_default();
     if !modules.join("@influxdata/flux-lsp-browser").is_dir() {
         println!("SKIPPED: npm package @influxdata/flux-lsp-browser is not installed (TRAMUNTANA_NODE_MODULES)");
-        return;
+        return None;
     }
+    let check = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/influx/flux.mjs");
+    let mut node = Command::new("node")
+        .arg(check)
+        .arg(&modules)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("node starts");
+    let input: String = questions.iter().map(|q| format!("{}\n", Value::from(q.as_str()))).collect();
+    node.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("asked");
+    let out = node.wait_with_output().expect("an answer");
+    let said: Vec<String> = String::from_utf8_lossy(&out.stdout).lines().map(str::to_owned).collect();
+    assert_eq!(said.len(), questions.len(), "{}", String::from_utf8_lossy(&out.stderr));
+    Some(said)
+}
+
+/// Every question that we can ask parses and type-checks by InfluxData's own Flux parser.
+#[test]
+fn influxdatas_parser_accepts_every_question() {
     let mut questions = Vec::new();
     let names: Vec<String> = hostile_points().iter().map(line::path_tag).chain(hostile()).collect();
     for name in &names {
@@ -157,20 +176,7 @@ fn influxdatas_parser_accepts_every_question() {
     questions.push(one.replace("bitwise.sor", "bitwise.nor_there"));
     questions.push(one.replace("from(bucket: ", "from(bucket: 5 + "));
     questions.push(one.replacen('"', "", 1));
-    let check = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/influx/flux.mjs");
-    let mut node = Command::new("node")
-        .arg(check)
-        .arg(&modules)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("node starts");
-    let input: String = questions.iter().map(|q| format!("{}\n", Value::from(q.as_str()))).collect();
-    node.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("asked");
-    let out = node.wait_with_output().expect("an answer");
-    let said: Vec<String> = String::from_utf8_lossy(&out.stdout).lines().map(str::to_owned).collect();
-    assert_eq!(said.len(), questions.len(), "{}", String::from_utf8_lossy(&out.stderr));
+    let Some(said) = flux_verdicts(&questions) else { return };
     for (q, verdict) in questions[..good].iter().zip(&said) {
         assert_eq!(verdict, "valid", "{q}");
     }
@@ -293,7 +299,7 @@ fn a_batch_is_small_on_the_wire() {
     let heads: Vec<String> = catalogue.iter().map(|p| line::head(SITE, p)).collect();
     let mut lines = String::new();
     for r in readings(0, 5000, 100) {
-        line::push(&mut lines, &heads[r.point.0 as usize], r.at, r.value, r.quality);
+        line::push(&mut lines, &heads[r.point.0 as usize], r.stamp(), r.value, r.quality);
     }
     Writer::new(target(&double.url)).expect("a writer").write(&lines, T0).expect("written");
     let kept = double.kept();

@@ -56,8 +56,9 @@ fn serve_mirrors_a_pod_shows_a_refusal_and_reads_history_back() {
     assert_eq!(h["ready"], true, "a mirror that waits keeps nothing else from its work");
     assert!(h["mirror"]["why"].as_str().is_some_and(|w| w.contains("401") && !w.contains(TOKEN)), "{h}");
     assert!(h["mirror"]["waiting_bytes"].as_u64() > Some(4545 * 22), "{h}");
-    let alarms = site(&api, POD)["alarms"].clone();
-    assert!(alarms.as_array().is_some_and(|a| a.iter().any(|a| a["id"] == "influx" && a["severity"] == "warning")), "{alarms}");
+    let alarm =
+        || site(&api, POD)["alarms"].as_array().is_some_and(|a| a.iter().any(|a| a["id"] == "influx" && a["severity"] == "warning"));
+    wait("the alarm", 20, alarm);
     let metrics = ureq::get(format!("{api}/metrics")).call().expect("metrics").body_mut().read_to_string().expect("text");
     assert!(metrics.contains("tramuntana_influx_errors_total{label=\"401\"}") && metrics.contains("tramuntana_influx_up{} 0"), "{metrics}");
 

@@ -21,7 +21,7 @@ client.on("connect", () => setTimeout(() => {
   for (let k = 1; k < n; k++) data(k);
   console.log("published");
 }, 1000));
-process.stdin.on("data", line => {
-  if (String(line).startsWith("gap")) { client.seq = (client.seq + 3) % 256; client.publishNodeData({ timestamp: at(n - 1) + 1, metrics: [{ ...metric("Power", "Double", 1, n - 1), timestamp: at(n - 1) + 1 }] }); }
-  else { client.stop(); setTimeout(() => process.exit(0), 500); }
+require("readline").createInterface({ input: process.stdin }).on("line", line => {
+  if (line === "gap") { client.seq = (client.seq + 3) % 256; client.publishNodeData({ timestamp: at(n - 1) + 1, metrics: [{ ...metric("Power", "Double", 1, n - 1), timestamp: at(n - 1) + 1 }] }); }
+  else if (line === "leave") { client.stop(); setTimeout(() => process.exit(0), 500); }
 });

@@ -1,0 +1,306 @@
+//! What a partial schedule leaves free, and the cheapest place for one more job.
+//!
+//! Invariants: what is placed fits every constraint; putting a job in and taking it out again leaves the state as it was
+//! (up to rounding); ties go to the lower index, so that the same problem gives the same places.
+
+use super::problem::{Ask, Place, Problem, TOUCH_KW, WAIT_KWH};
+
+/// Racks of one domain at one site.
+struct Domain {
+    racks: Vec<usize>,
+    partition: usize,
+    least_extra: f64,
+}
+
+/// A partial schedule.
+pub struct State<'a> {
+    pub p: &'a Problem,
+    pub places: Vec<Option<Place>>,
+    /// rack · slots + slot.
+    free: Vec<u32>,
+    /// cap · slots + slot.
+    room_kw: Vec<f64>,
+    /// site · slots + slot.
+    load_kw: Vec<f64>,
+    /// Per site, cheapest first.
+    domains: Vec<Vec<Domain>>,
+    /// Racks looked at, times slots: the search's budget is counted in these.
+    pub work: u64,
+}
+
+/// Which corner a search must leave: a start and a domain.
+pub type Forbidden = Option<(usize, usize)>;
+
+impl<'a> State<'a> {
+    pub fn new(p: &'a Problem) -> State<'a> {
+        let k = p.slots;
+        let mut free = Vec::with_capacity(p.racks.len() * k);
+        for r in &p.racks {
+            free.extend((0..k).map(|s| r.free.get(s).copied().unwrap_or(0)));
+        }
+        let mut room_kw = Vec::with_capacity(p.caps.len() * k);
+        for c in &p.caps {
+            room_kw.extend((0..k).map(|s| c.room_kw.get(s).copied().unwrap_or(0.0).max(0.0)));
+        }
+        let load_kw = p.sites.iter().flat_map(|s| s.base_kw.iter().copied()).collect();
+        // A domain that two partitions share is two lists: a job may use one of them and not the other.
+        let mut found = std::collections::BTreeMap::<(usize, usize, usize), Vec<usize>>::new();
+        for (r, rack) in p.racks.iter().enumerate() {
+            found.entry((rack.site, rack.domain, rack.partition)).or_default().push(r);
+        }
+        let mut domains: Vec<Vec<Domain>> = p.sites.iter().map(|_| vec![]).collect();
+        for ((site, _, partition), mut racks) in found {
+            racks.sort_by(|a, b| p.racks[*a].extra.total_cmp(&p.racks[*b].extra).then(a.cmp(b)));
+            let least_extra = racks.first().map_or(0.0, |r| p.racks[*r].extra);
+            domains[site].push(Domain { racks, partition, least_extra });
+        }
+        for d in &mut domains {
+            d.sort_by(|a, b| a.least_extra.total_cmp(&b.least_extra).then(a.racks.cmp(&b.racks)));
+        }
+        State { places: vec![None; p.asks.len()], free, room_kw, load_kw, domains, work: 0, p }
+    }
+
+    fn until(&self, ask: &Ask, start: usize) -> usize {
+        (start + ask.slots).min(self.p.slots)
+    }
+
+    /// Rise of a site's energy within the horizon, kWh.
+    fn site_kwh(&self, site: usize, ask: &Ask, start: usize) -> f64 {
+        let (s, kw) = (&self.p.sites[site], ask.kw());
+        let at = |k: usize| {
+            let before = self.load_kw[site * self.p.slots + k];
+            s.curves[k].at(before + kw) - s.curves[k].at(before)
+        };
+        self.p.hours() * (start..self.until(ask, start)).map(at).sum::<f64>()
+    }
+
+    /// What a job that has no place yet would add to the objective at a place, kWh.
+    pub fn rise_kwh(&self, j: usize, place: &Place) -> f64 {
+        let ask = &self.p.asks[j];
+        let site = place.racks.first().map_or(0, |(r, _)| self.p.racks[*r].site);
+        self.site_kwh(site, ask, place.start) + self.p.own_kwh(ask, place)
+    }
+
+    /// The cap with the least room left while a job (now taken out) runs at a place, and that room, kW.
+    pub fn least_room_after(&self, j: usize, place: &Place) -> (String, f64) {
+        let ask = &self.p.asks[j];
+        let until = self.until(ask, place.start);
+        let mut added: Vec<(usize, f64)> = vec![];
+        for &(r, n) in &place.racks {
+            for &c in &self.p.racks[r].caps {
+                let kw = f64::from(n * ask.chunk) * ask.kw_per_gpu;
+                match added.iter_mut().find(|(x, _)| *x == c) {
+                    Some((_, sum)) => *sum += kw,
+                    None => added.push((c, kw)),
+                }
+            }
+        }
+        let left = |&(c, kw): &(usize, f64)| (c, self.least_room(c, place.start, until) - kw);
+        added
+            .iter()
+            .map(left)
+            .min_by(|a, b| a.1.total_cmp(&b.1))
+            .map_or((String::new(), f64::INFINITY), |(c, kw)| (self.p.caps[c].name.clone(), kw.max(0.0)))
+    }
+
+    /// Objective so far, kWh.
+    pub fn cost_kwh(&self) -> f64 {
+        super::audit::cost_kwh(self.p, &super::problem::Schedule { places: self.places.clone(), cost_kwh: 0.0 })
+    }
+
+    fn change(&mut self, j: usize, place: &Place, sign: f64) {
+        let ask = &self.p.asks[j];
+        let (k, until) = (self.p.slots, self.until(ask, place.start));
+        for &(r, n) in &place.racks {
+            let rack = &self.p.racks[r];
+            let (gpus, kw) = (n * ask.chunk, f64::from(n * ask.chunk) * ask.kw_per_gpu * sign);
+            for s in place.start..until {
+                let free = &mut self.free[r * k + s];
+                *free = if sign > 0.0 { *free - gpus } else { *free + gpus };
+                self.load_kw[rack.site * k + s] += kw;
+                for &c in &rack.caps {
+                    self.room_kw[c * k + s] -= kw;
+                }
+            }
+        }
+    }
+
+    pub fn put(&mut self, j: usize, place: Place) {
+        self.change(j, &place, 1.0);
+        self.places[j] = Some(place);
+    }
+
+    pub fn take(&mut self, j: usize) -> Option<Place> {
+        let place = self.places[j].take()?;
+        self.change(j, &place, -1.0);
+        Some(place)
+    }
+
+    /// Chunks that fit on a rack from a start on, by free GPUs and each of its caps alone.
+    fn fit(&mut self, r: usize, ask: &Ask, start: usize) -> u32 {
+        let (k, until) = (self.p.slots, self.until(ask, start));
+        self.work += (until - start) as u64;
+        let free = self.free[r * k + start..r * k + until].iter().copied().min().unwrap_or(0) / ask.chunk;
+        if free == 0 {
+            return 0;
+        }
+        let chunk_kw = f64::from(ask.chunk) * ask.kw_per_gpu;
+        self.p.racks[r].caps.iter().fold(free, |fit, &c| fit.min(chunks(self.least_room(c, start, until), chunk_kw)))
+    }
+
+    fn least_room(&self, c: usize, start: usize, until: usize) -> f64 {
+        let k = self.p.slots;
+        self.room_kw[c * k + start..c * k + until].iter().copied().fold(f64::INFINITY, f64::min)
+    }
+
+    /// Fills racks in the order given; `None` where they do not hold the job.
+    fn fill(&self, order: &[(usize, u32)], ask: &Ask, start: usize) -> Option<Vec<(usize, u32)>> {
+        let (until, chunk_kw) = (self.until(ask, start), f64::from(ask.chunk) * ask.kw_per_gpu);
+        let mut left = ask.chunks();
+        let mut spent: Vec<(usize, f64)> = vec![];
+        let mut out = vec![];
+        for &(r, fit) in order {
+            let mut n = fit.min(left);
+            for &c in &self.p.racks[r].caps {
+                if let Some((_, kw)) = spent.iter().find(|(x, _)| *x == c) {
+                    n = n.min(chunks(self.least_room(c, start, until) - kw, chunk_kw));
+                }
+            }
+            if n == 0 {
+                continue;
+            }
+            for &c in &self.p.racks[r].caps {
+                match spent.iter_mut().find(|(x, _)| *x == c) {
+                    Some((_, kw)) => *kw += f64::from(n) * chunk_kw,
+                    None => spent.push((c, f64::from(n) * chunk_kw)),
+                }
+            }
+            out.push((r, n));
+            left -= n;
+            if left == 0 {
+                out.sort_unstable();
+                return Some(out);
+            }
+        }
+        None
+    }
+
+    fn racks_kwh(&self, ask: &Ask, racks: &[(usize, u32)]) -> f64 {
+        let all_h = ask.slots as f64 * self.p.hours();
+        let one = |&(r, n): &(usize, u32)| f64::from(n * ask.chunk) * ask.kw_per_gpu * self.p.racks[r].extra * all_h + TOUCH_KW * all_h;
+        racks.iter().map(one).sum()
+    }
+
+    /// The cheapest way found to lay a job over some racks: cheapest rack first, fewest racks, one rack that it fits best.
+    fn lay(&mut self, racks: &[usize], ask: &Ask, start: usize) -> Option<(f64, Vec<(usize, u32)>)> {
+        let fits: Vec<(usize, u32)> = racks.iter().map(|&r| (r, self.fit(r, ask, start))).filter(|(_, n)| *n > 0).collect();
+        let need = ask.chunks();
+        if fits.iter().map(|(_, n)| u64::from(*n)).sum::<u64>() < u64::from(need) {
+            return None;
+        }
+        let p = self.p;
+        let extra = |r: usize| p.racks[r].extra;
+        let mut best: Option<(f64, Vec<(usize, u32)>)> = None;
+        let mut offer = |s: &State, order: &[(usize, u32)]| {
+            if let Some(laid) = s.fill(order, ask, start) {
+                let kwh = s.racks_kwh(ask, &laid);
+                if best.as_ref().is_none_or(|(b, _)| kwh < *b - 1e-9) {
+                    best = Some((kwh, laid));
+                }
+            }
+        };
+        let whole = fits.iter().filter(|(_, n)| *n >= need);
+        if let Some(one) = whole.min_by(|a, b| extra(a.0).total_cmp(&extra(b.0)).then(a.1.cmp(&b.1)).then(a.0.cmp(&b.0))) {
+            offer(self, &[*one]);
+        }
+        let mut order = fits;
+        order.sort_by(|a, b| extra(a.0).total_cmp(&extra(b.0)).then(b.1.cmp(&a.1)).then(a.0.cmp(&b.0)));
+        offer(self, &order);
+        order.sort_by(|a, b| b.1.cmp(&a.1).then(extra(a.0).total_cmp(&extra(b.0))).then(a.0.cmp(&b.0)));
+        offer(self, &order);
+        best
+    }
+
+    /// The cheapest place found for a job that has none: (kWh, place).
+    pub fn cheapest(&mut self, j: usize, forbidden: Forbidden) -> Option<(f64, Place)> {
+        self.places_for(j, forbidden, 1).into_iter().next()
+    }
+
+    /// Up to `want` places at different sites or starts, cheapest first.
+    pub fn places_for(&mut self, j: usize, forbidden: Forbidden, want: usize) -> Vec<(f64, Place)> {
+        let p = self.p;
+        let ask = &p.asks[j];
+        let h = p.hours();
+        let all_h = ask.slots as f64 * h;
+        let mut corners: Vec<(f64, usize, usize)> = vec![];
+        for site in 0..p.sites.len() {
+            let usable = |d: &&Domain| ask.partitions.get(d.partition).copied().unwrap_or(false);
+            let Some(least) = self.domains[site].iter().find(usable).map(|d| d.least_extra) else { continue };
+            for start in ask.earliest..=ask.latest.min(p.slots - 1) {
+                let tail_h = (start + ask.slots).saturating_sub(p.slots) as f64 * h;
+                let wait = WAIT_KWH * f64::from(ask.gpus) * (start - ask.earliest) as f64 * h;
+                let kwh = self.site_kwh(site, ask, start) + ask.kw() * p.tail_price(site) * tail_h + wait;
+                corners.push((kwh + ask.kw() * least * all_h + TOUCH_KW * all_h, site, start));
+            }
+        }
+        corners.sort_by(|a, b| a.0.total_cmp(&b.0).then((a.2, a.1).cmp(&(b.2, b.1))));
+        let mut out: Vec<(f64, Place)> = vec![];
+        for (bound, site, start) in corners {
+            if out.len() >= want && out.last().is_some_and(|(worst, _)| bound >= *worst) {
+                break;
+            }
+            let least = self.domains[site].iter().find(|d| ask.partitions[d.partition]).map_or(0.0, |d| d.least_extra);
+            let common = bound - ask.kw() * least * all_h - TOUCH_KW * all_h;
+            if let Some((kwh, racks)) = self.at(ask, site, start, forbidden) {
+                let at = out.partition_point(|(c, _)| *c <= common + kwh);
+                out.insert(at, (common + kwh, Place { start, racks }));
+                out.truncate(want);
+            }
+        }
+        out
+    }
+
+    /// The cheapest racks found at one site from one start on.
+    fn at(&mut self, ask: &Ask, site: usize, start: usize, forbidden: Forbidden) -> Option<(f64, Vec<(usize, u32)>)> {
+        let all_h = ask.slots as f64 * self.p.hours();
+        let domains = std::mem::take(&mut self.domains[site]);
+        let (k, need) = (self.p.slots, ask.gpus);
+        let mut best: Option<(f64, Vec<(usize, u32)>)> = None;
+        for d in &domains {
+            if best.as_ref().is_some_and(|(b, _)| ask.kw() * d.least_extra * all_h + TOUCH_KW * all_h >= *b) {
+                break;
+            }
+            let domain = d.racks.first().map(|r| self.p.racks[*r].domain);
+            if !ask.partitions.get(d.partition).copied().unwrap_or(false) || forbidden.is_some_and(|(s, f)| s == start && Some(f) == domain)
+            {
+                continue;
+            }
+            self.work += 1;
+            if d.racks.iter().map(|r| self.free[r * k + start]).sum::<u32>() < need {
+                continue;
+            }
+            if let Some((kwh, racks)) = self.lay(&d.racks, ask, start)
+                && best.as_ref().is_none_or(|(b, _)| kwh < *b - 1e-9)
+            {
+                best = Some((kwh, racks));
+            }
+        }
+        if !ask.one_domain && (best.is_none() || self.p.racks.len() <= SMALL) {
+            let all: Vec<usize> = domains.iter().filter(|d| ask.partitions[d.partition]).flat_map(|d| d.racks.iter().copied()).collect();
+            if let Some((kwh, racks)) = self.lay(&all, ask, start)
+                && best.as_ref().is_none_or(|(b, _)| kwh < *b - 1e-9)
+            {
+                best = Some((kwh, racks));
+            }
+        }
+        self.domains[site] = domains;
+        best
+    }
+}
+
+/// Below this many racks a job that may leave its domain is always also tried over all of them.
+const SMALL: usize = 64;
+
+fn chunks(room_kw: f64, chunk_kw: f64) -> u32 {
+    if chunk_kw <= 0.0 { u32::MAX } else { ((room_kw + 1e-7) / chunk_kw).floor().clamp(0.0, f64::from(u32::MAX)) as u32 }
+}
