@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use tramuntana::forecast::hierarchy::Whole;
-use tramuntana::forecast::jobs::{BusyGpus, JobBook, KnownJob};
+use tramuntana::forecast::jobs::{JobBook, JobPlan, KnownJob};
 use tramuntana::forecast::read::{self, Data, Source};
 use tramuntana::forecast::{
-    Calendar, Forecast, ForecastError, Forecaster, Known, Members, Outcome, Row, Series, Setup, Spec, Table, Tail, Training, WeatherSeries,
-    Window, backtest, own, shared, train,
+    Calendar, Forecast, ForecastError, Forecaster, Known, Members, Outcome, Plan, Row, Series, Setup, Spec, Table, Tail, Training,
+    WeatherSeries, Window, backtest, own, shared, train,
 };
 use tramuntana::time::{Span, Timestamp};
 
@@ -329,7 +329,8 @@ fn knowing_the_jobs_lowers_the_error_on_the_twin() {
     }
     let targets = vec![("rack_power".to_owned(), Series::new(start + STEP, STEP, values))];
     let book = JobBook { gpus, jobs };
-    let plan = BusyGpus { book: &book, class: JobClass::Training };
+    let told = JobPlan::all(&book, JobClass::Training, STEP);
+    let plans: Vec<(&str, &dyn Plan)> = told.iter().map(|(name, p)| (*name, p as &dyn Plan)).collect();
     let horizons = [Span::hours(1)];
     let mae = |training: Training| {
         let f = train(&training).unwrap();
@@ -337,7 +338,7 @@ fn knowing_the_jobs_lowers_the_error_on_the_twin() {
     };
     let base = Training { horizons: &horizons, ..Training::new("jobs/1", &targets, None, 5) };
     let without = mae(base.clone());
-    let with = mae(Training { plans: &[("training_gpus", &plan)], ..base });
+    let with = mae(Training { plans: &plans, ..base });
     println!(
         "1 h ahead on the twin of bsc-hq, {days} days: MAE {without:.1} kW without the jobs, {with:.1} kW with them ({:+.1} %)",
         100.0 * (with / without - 1.0)
