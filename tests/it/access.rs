@@ -1,6 +1,6 @@
 //! Integration tests of tokens, roles, the far door and the audit trail, with the program itself and no broker.
 
-use crate::common::{Kept, command, free_port, get, scratch, wait};
+use crate::common::{Kept, command, free_port, scratch, wait};
 use crate::link::certificates;
 use serde_json::{Value, json};
 use std::path::Path;
