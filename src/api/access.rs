@@ -98,6 +98,10 @@ pub struct Credentials<'a> {
 /// Who is let in; implemented in `app`, which has the tokens and the clock. Refusals are counted there.
 pub trait Gatekeeper: Send + Sync + 'static {
     fn caller(&self, shown: &Credentials) -> Result<Caller, Problem>;
+    /// Does the listener speak TLS itself? Its cookies must not travel without.
+    fn over_tls(&self) -> bool {
+        false
+    }
 }
 
 /// The address that a request came from.
@@ -202,7 +206,8 @@ pub(super) async fn login(
         Err(problem) => return problem.into_response(),
     };
     // Behind TLS, ours or a proxy's, the cookie must not travel without.
-    let secure = if headers.get("x-forwarded-proto").is_some_and(|v| v == "https") { "; Secure" } else { "" };
+    let tls = gate.over_tls() || headers.get("x-forwarded-proto").is_some_and(|v| v == "https");
+    let secure = if tls { "; Secure" } else { "" };
     let cookie = |value: &str, age: u32| format!("{COOKIE}={value}; Path=/; Max-Age={age}; HttpOnly; SameSite=Strict{secure}");
     if token.is_empty() {
         return ([(header::SET_COOKIE, cookie("", 0))], StatusCode::NO_CONTENT).into_response();

@@ -73,7 +73,8 @@ pub(super) async fn mode(
     let mut act = body(act)?;
     let site = find_site(&backend, &id)?;
     act.who = signed(caller, &act.who, &act.why)?;
-    if !MODES.contains(&act.mode.as_str()) && !(act.mode == "site" && act.loop_id.is_some()) {
+    let as_the_site = act.mode == "site" && act.loop_id.is_some();
+    if !(as_the_site || MODES.contains(&act.mode.as_str())) {
         let shown: String = act.mode.chars().take(40).collect();
         let detail = format!("{shown:?} is no mode that an operator can choose");
         return Err(Fault::invalid("mode", detail, format!("one of: {}", MODES.join(", "))).into());

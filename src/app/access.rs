@@ -156,6 +156,7 @@ struct Allowance {
 pub struct Keyring {
     path: PathBuf,
     settings: AccessSettings,
+    over_tls: bool,
     tally: Arc<Tally>,
     ring: Mutex<Ring>,
     /// By caller's name; bounded by the number of tokens and users.
@@ -163,11 +164,11 @@ pub struct Keyring {
 }
 
 impl Keyring {
-    pub fn open(data_dir: &Path, settings: AccessSettings, tally: Arc<Tally>) -> Keyring {
+    pub fn open(data_dir: &Path, settings: AccessSettings, over_tls: bool, tally: Arc<Tally>) -> Keyring {
         let path = key_path(data_dir);
         let modified = modified(&path);
         let ring = Ring { keys: read(&path), modified, looked: Instant::now() };
-        Keyring { path, settings, tally, ring: Mutex::new(ring), allowances: Mutex::default() }
+        Keyring { path, settings, over_tls, tally, ring: Mutex::new(ring), allowances: Mutex::default() }
     }
 
     /// The tokens, read again where the file has changed.
@@ -282,6 +283,10 @@ fn modified(path: &Path) -> Option<std::time::SystemTime> {
 }
 
 impl Gatekeeper for Keyring {
+    fn over_tls(&self) -> bool {
+        self.over_tls
+    }
+
     fn caller(&self, shown: &Credentials) -> Result<Caller, Problem> {
         let caller = self.judge(shown)?;
         if !self.within_rate(&caller) {
@@ -350,7 +355,7 @@ mod tests {
     use axum::http::HeaderMap;
 
     fn ring(dir: &Path, settings: AccessSettings) -> Keyring {
-        Keyring::open(dir, settings, Arc::new(Tally::new()))
+        Keyring::open(dir, settings, false, Arc::new(Tally::new()))
     }
 
     fn folder(name: &str) -> PathBuf {

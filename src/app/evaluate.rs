@@ -19,6 +19,8 @@ use crate::report::Interval;
 use crate::sim::fault::FaultKind;
 use crate::time::{Span, Timestamp};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -134,14 +136,14 @@ fn faults_outside(args: &EvaluateArgs, plant_command: &str, n: usize) -> Result<
     let (learnt, _, _) = bridged(args, &plant, args.seed, &dir.join("learn"), None, None)?;
     println!("undisturbed: {:.4} kWh per GPU-hour", learnt["kwh_per_gpu_hour"].as_f64().unwrap_or(f64::NAN));
     let models = dir.join("learn").join("data").join("models");
-    let mut theirs: std::collections::BTreeMap<u64, Value> = Default::default();
+    let mut theirs: BTreeMap<u64, Value> = Default::default();
     let mut outcomes = Vec::new();
     for i in 0..if kinds.is_empty() { 0 } else { n } {
         let (kind, seed) = (kinds[i % kinds.len()], args.seed + (i / kinds.len()) as u64);
         let own = dir.join(format!("run-{i}"));
         std::fs::create_dir_all(&own).map_err(|e| format!("{}: {e}; give another --data-dir", own.display()))?;
-        if !theirs.contains_key(&seed) {
-            theirs.insert(seed, command(&plant, &fixed, seed, &dir.join(format!("fixed-{seed}.json")))?);
+        if let Entry::Vacant(e) = theirs.entry(seed) {
+            e.insert(command(&plant, &fixed, seed, &dir.join(format!("fixed-{seed}.json")))?);
         }
         let fault = outside::BusFault::draw(kind, seed, 12.0);
         let (ours, (what, asked_out), (modes, ends_in)) = bridged(args, &plant, seed, &own, Some(fault), Some(&models))?;

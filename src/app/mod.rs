@@ -16,6 +16,7 @@ pub mod broker;
 pub mod campaign;
 pub mod check;
 pub mod cli;
+pub mod cli_schedulers;
 pub mod closed;
 pub mod config;
 pub mod demo;

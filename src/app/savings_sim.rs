@@ -135,8 +135,8 @@ pub fn run(cases: u32, seed: u64) -> Result<(), String> {
     }
     println!("{:>6} {:>14} {:>12} {:>12} {:>10}  verdict", "seed", "plant", "truth, kWh", "saving, kWh", "± 95 %");
     let mut counts = [(0, 0, 0, 0); 2];
-    for (kind, change) in [(0, true), (1, false)] {
-        for k in 0..cases {
+    for k in 0..cases {
+        for (kind, change) in [(0, true), (1, false)] {
             let seed = seed + u64::from(k) + if change { 0 } else { 1_000_000 };
             let spec = &specs[(k % 2) as usize];
             let c = case(spec, seed, change);

@@ -233,7 +233,7 @@ impl Service {
             stopped.clone(),
         )));
         let addr = listener.local_addr().map_err(|e| e.to_string())?;
-        let gate = Keyring::open(&config.data_dir, config.access.clone(), Arc::clone(&gate_tally));
+        let gate = Keyring::open(&config.data_dir, config.access.clone(), config.https.cert.is_some(), Arc::clone(&gate_tally));
         let router = crate::api::guarded(backend.clone(), Arc::new(gate));
         tasks.push(serve_http(listener, router, config.https.server(config)?, stopped)?);
         Ok(Service { sites, store, backend, addr, stop, tasks, influx })

@@ -7,6 +7,7 @@
 
 mod learning;
 mod loops;
+mod surprise;
 
 use super::check::{self, Memory};
 use super::desk::Track;
@@ -21,13 +22,7 @@ use crate::plant::predict::Predict;
 use crate::site::{Actuator, SiteFile};
 use crate::time::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
-
-/// Errors of the model that are no surprise, in standard deviations, and the part by which a surprise fades in a tick.
-const SURPRISE_SIGMAS: f64 = 1.5;
-const SURPRISE_FADES: f64 = 0.1;
-/// Part of what a value is inside its margin by that a surprise grows with in a tick, and how many margins it may come to.
-const SURPRISE_GROWS: f64 = 0.5;
-const SURPRISE_MARGINS: f64 = 10.0;
+use surprise::Surprise;
 
 /// How long an approval lets its targets be followed.
 pub const APPROVAL: Span = Span::hours(2);
@@ -98,10 +93,7 @@ pub struct Controller {
     tracks: Vec<Track>,
     memory: Vec<Memory>,
     prior: Option<Vec<f64>>,
-    /// What was expected of each limited value (with the model's error) for this tick, and when.
-    expected: Option<(Timestamp, Vec<(f64, f64)>)>,
-    /// How much nearer to its limit each limited value is than was expected.
-    surprise: Vec<f64>,
+    surprise: Surprise,
     last: Option<Recommendation>,
     approval: Option<Approval>,
     tuning: Tuning,
@@ -135,8 +127,7 @@ impl Controller {
             tracks: vec![Track::default(); n],
             memory: vec![Memory::default(); n],
             prior: None,
-            expected: None,
-            surprise: vec![],
+            surprise: Surprise::default(),
             last: None,
             approval: None,
             tuning,
@@ -236,11 +227,11 @@ impl Controller {
         tally.add(TICKS, &self.site, 1);
         self.ticks += 1;
         self.observe(view, tally);
-        self.compare(view);
         // Analyse.
         let mut unfit = assess(view, model);
-        let start = self.clean_start(view);
         let usable = model.filter(|m| m.fit().usable());
+        self.surprise.see(view, usable);
+        let start = self.clean_start(view);
         let plan = usable.and_then(|m| plan(view, &start, m, &self.tuning));
         let advice = usable.and_then(|m| self.advice(view, &start, m));
         if let Some(p) = &plan {
@@ -263,7 +254,6 @@ impl Controller {
             }
             let r = self.recommend(view, model, &p, advice.as_ref(), tally);
             self.prior = Some(p.targets.clone());
-            self.expected = matches!(self.mode, Mode::Auto).then(|| (view.now, p.next.clone()));
             if matches!(self.mode, Mode::Auto) {
                 self.follow_loops(view, &p.first, &mut out.requests);
             }
@@ -335,32 +325,6 @@ impl Controller {
         }
     }
 
-    /// What the plant does that its model does not know of (a pump lost, a fouled exchanger) shows in limited values that come nearer to
-    /// their limits than was expected. The surprise is kept from the limit as long as it lasts, and only ever towards safety.
-    fn compare(&mut self, view: &View) {
-        let n = view.site.limits.len();
-        self.surprise.resize(n, 0.0);
-        let tick = view.site.control.tick();
-        let expected = self.expected.take().filter(|(t, _)| (view.now - *t).0.abs() <= 2 * tick.0);
-        for (i, l) in view.site.limits.iter().enumerate() {
-            let measured = view.role(&l.role);
-            let usable = |e: &&(f64, f64)| e.0.is_finite() && e.1.is_finite() && !measured.is_stale();
-            let known = expected.as_ref().and_then(|(_, e)| e.get(i)).filter(usable);
-            let over = |v: f64| l.max.map_or(0.0, |_| measured.value - v).max(l.min.map_or(0.0, |_| v - measured.value));
-            let (below, above) = l.above.as_ref().map_or((0.0, 0.0), |r| (view.role(r).low, view.role(r).high));
-            let clear = l.max.map_or(f64::MAX, |m| m + below - measured.value).min(l.min.map_or(f64::MAX, |m| measured.value - above - m));
-            let s = &mut self.surprise[i];
-            *s = match known {
-                // Inside its margin already: what the model is wrong by counts whole, and more with every tick that it stays there.
-                Some((v, _)) if clear < l.margin && l.actuator.is_none() => s.max(over(*v)) + SURPRISE_GROWS * (l.margin - clear),
-                Some((v, sigma)) if over(*v) - SURPRISE_SIGMAS * sigma > *s => over(*v) - SURPRISE_SIGMAS * sigma,
-                Some((v, sigma)) => *s + SURPRISE_FADES * (over(*v) - SURPRISE_SIGMAS * sigma - *s),
-                None => *s * (1.0 - SURPRISE_FADES),
-            }
-            .clamp(0.0, SURPRISE_MARGINS * l.margin.max(1.0) + l.reserve);
-        }
-    }
-
     fn step_mode(&mut self, view: &View, unfit: &[Why], tally: &Tally) -> Vec<ModeEvent> {
         let done = self.handed_back(view);
         let may_learn = self.may_learn && self.orders.hold.is_none();
@@ -402,7 +366,7 @@ impl Controller {
 
     fn start(&self, view: &View) -> Start {
         let tick = view.site.control.tick();
-        let mut s = Start { base: vec![], reach: vec![], fixed: vec![], prior: self.prior.clone(), surprise: self.surprise.clone() };
+        let mut s = Start { base: vec![], reach: vec![], fixed: vec![], prior: self.prior.clone(), surprise: self.surprise.by_limit() };
         for (i, a) in view.site.actuators.iter().enumerate() {
             let in_force = view.actuators.get(i).map_or(f64::NAN, |v| v.in_force.value);
             let track = &self.tracks[i];

@@ -110,8 +110,7 @@ impl Excitation {
             let feeds = |a: &Actuator| site.loops.iter().any(|l| l.id == a.loop_id && l.into.as_deref() == Some(c.loop_id.as_str()));
             let warm = site.actuators.iter().zip(&out).filter(|(a, _)| feeds(a) && is_temp(view, a));
             let Some(coldest) = warm.map(|(_, v)| *v).min_by(f64::total_cmp) else { continue };
-            // Narrow ones more often: exchangers are built for some 2 to 5 K.
-            let gap = 0.5 + 7.0 * halton(self.levels[cool].2, 2).powi(2);
+            let gap = 0.5 + 7.0 * halton(self.levels[cool].2, 2);
             let (lo, hi) = limits_of(view, c);
             out[cool] = (coldest - gap).clamp(lo.max(ambient_floor(view, c)).min(hi), hi);
         }

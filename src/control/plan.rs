@@ -78,8 +78,6 @@ pub struct Plan {
     /// Limits that the model knows nothing of.
     pub unknown_limits: Vec<usize>,
     pub rollouts: usize,
-    /// What the model expects of each limited value after the first step, and the standard deviation of its error.
-    pub next: Vec<(f64, f64)>,
     /// Mean powers over the horizon, kW: under the plan and when holding.
     pub it_kw: (f64, f64),
     pub cooling_kw: (f64, f64),
@@ -494,8 +492,6 @@ impl Search<'_> {
         let plan_kwh = self.energy(&best);
         let (plan_cost, plan_toll) = (self.objective.cost(&self.out), self.objective.toll(&self.out));
         let planned = means(&self.out);
-        let sigma = |o: &Outcome, i: usize| o.limited_sigma.get(i).copied().unwrap_or(0.0);
-        let next = self.out.first().map_or(vec![], |o| o.limited.iter().enumerate().map(|(i, v)| (*v, sigma(o, i))).collect());
         let hours = self.tuning.step.as_hours_f64();
         let plus_minus_kwh = 1.645 * self.out.iter().map(|o| o.power_sigma_kw * hours).sum::<f64>();
         let excess = self.beyond(&best);
@@ -531,7 +527,6 @@ impl Search<'_> {
             binding,
             unknown_limits,
             rollouts: self.rollouts,
-            next,
             it_kw: (planned.0, held.0),
             cooling_kw: (planned.1, held.1),
         }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 const THROTTLE_C: f64 = 87.0;
 
 /// Share of a hall's GPUs that must stay free besides a job's own for it to be held back.
-const WAIT_FREE: f64 = 0.1;
+const WAIT_FREE: f64 = 0.35;
 
 /// How racks are picked where no steward speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

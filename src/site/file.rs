@@ -4,7 +4,7 @@
 //! with `lo < hi`. A site file never carries a physical parameter of the plant: those are identified from telemetry.
 
 use super::control::{Control, Objective, Signals, Weights};
-use super::placement::{Domain, Energy, PowerCap, RackNodes, hosts};
+use super::placement::{Domain, Energy, Partition, PowerCap, hosts};
 use super::{Alert, Selector, Source};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -230,38 +230,6 @@ pub struct Meter {
     pub name: String,
     pub select: Selector,
     pub boundary: MeterBoundary,
-}
-
-/// A set of racks that one scheduler partition runs on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Partition {
-    pub id: String,
-    pub name: String,
-    /// Selects one point per rack (its `RackPower`).
-    pub racks: Selector,
-    pub gpus_per_rack: u32,
-    /// Electrical rating of one rack, kW.
-    pub rack_rating_kw: f64,
-    /// Job classes that the partition takes (`training`, `inference`).
-    pub job_classes: Vec<String>,
-    /// Its name in Slurm or Kubernetes; `id` where absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scheduler_name: Option<String>,
-    /// Which nodes each rack has; a rack that is not listed is one node of its own name.
-    #[serde(default, rename = "rack", skip_serializing_if = "Vec::is_empty")]
-    pub racks_nodes: Vec<RackNodes>,
-}
-
-impl Partition {
-    /// Nodes of a rack, as the scheduler names them.
-    pub fn nodes_of(&self, rack: &str) -> Vec<String> {
-        let listed = self.racks_nodes.iter().find(|r| r.rack == rack);
-        listed.map_or_else(|| vec![rack.to_owned()], |r| r.nodes.iter().filter_map(|n| hosts(n).ok()).flatten().collect())
-    }
-    pub fn scheduler_name(&self) -> &str {
-        self.scheduler_name.as_deref().unwrap_or(&self.id)
-    }
 }
 
 /// A site file, checked.

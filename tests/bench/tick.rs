@@ -68,13 +68,13 @@ impl Predict for Plant {
         for s in steps {
             let keep = (-s.span.as_secs_f64() / 300.0).exp();
             let mut o = Outcome { limited: Vec::with_capacity(LOOPS), limited_sigma: vec![0.0; LOOPS], ..Outcome::default() };
-            for j in 0..LOOPS {
+            for (j, hot) in hot.iter_mut().enumerate() {
                 let (t, f, load) = (s.setpoints[2 * j], s.setpoints[2 * j + 1] / 100.0, s.loads_kw[j]);
                 o.it_kw += load * (1.0 + 0.0018 * (t - 20.0));
                 o.cooling_kw += self.lift[j] * load * (s.weather.wet_bulb_c + 6.0 - t).max(0.0) + self.pump[j] * f * f * f;
                 let rest = t + 12.0 + self.rise[j] * load * (2.0 - f);
-                hot[j] = rest + keep * (hot[j] - rest);
-                o.limited.push(hot[j]);
+                *hot = rest + keep * (*hot - rest);
+                o.limited.push(*hot);
             }
             out.push(o);
         }

@@ -1,6 +1,6 @@
 //! Integration tests of tokens, roles, the far door and the audit trail, with the program itself and no broker.
 
-use crate::common::{Kept, command, free_port, get, scratch, wait};
+use crate::common::{Kept, command, free_port, scratch, wait};
 use crate::link::certificates;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -126,9 +126,16 @@ fn a_far_door_needs_tls_and_a_token() {
     let agent: ureq::Agent = ureq::Agent::config_builder().tls_config(tls).build().into();
     let url = format!("https://localhost:{port}/api/v1/session");
     wait("HTTPS", || agent.get(&url).call().is_ok());
+    // A token that the page keeps does not travel without TLS.
+    let (ok, token, err) = run(&["token", "create", "--data-dir", &data, "--name", "page", "--role", "viewer"]);
+    assert!(ok, "{err}");
+    let login = || agent.post(&url).send_json(json!({ "token": token })).ok().filter(|a| a.status() == 200);
+    wait("the token", || login().is_some());
+    let kept = login().and_then(|a| a.headers().get("set-cookie")?.to_str().ok().map(str::to_owned)).unwrap_or_default();
+    assert!(["HttpOnly", "SameSite=Strict", "Secure"].iter().all(|w| kept.contains(w)), "{kept}");
     // A client that says nothing holds nobody up.
     let _silent = std::net::TcpStream::connect(("127.0.0.1", port)).expect("connected");
-    assert_eq!(agent.get(&url).call().expect("an answer").status(), 200);
+    assert_eq!(login().expect("an answer").status(), 200);
     assert!(ureq::get(&url).call().is_err(), "an unknown authority is not believed");
     std::fs::remove_dir_all(&dir).expect("scratch goes");
 }

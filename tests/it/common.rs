@@ -102,10 +102,11 @@ pub fn serve(config: &str, broker: &str, data: &Path) -> Service {
         .stderr(Stdio::null())
         .spawn()
         .expect("serve starts");
+    let child = Kept(child);
     let api = format!("http://{listen}");
     // It answers before it is ready: a broker may be away for ever.
     wait("the API", || ureq::get(format!("{api}/api/v1/session")).call().is_ok());
-    Service { child: Kept(child), api }
+    Service { child, api }
 }
 
 pub fn get(url: &str) -> Option<Value> {

@@ -91,6 +91,7 @@ fn victoria_metrics_understands_every_promql_question() {
         format!("-httpListenAddr=127.0.0.1:{port}"),
         format!("-storageDataPath={}", dir.join("vm").display()),
         "-memory.allowedBytes=100MB".into(),
+        "-search.latencyOffset=0s".into(),
     ];
     let _server = Kept(Command::new(vm).args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts"));
     wait("VictoriaMetrics", || ureq::get(format!("{url}/health")).call().is_ok());
@@ -109,6 +110,7 @@ fn victoria_metrics_understands_every_promql_question() {
             .expect("an answer");
         answer.body_mut().read_json::<Value>().unwrap_or_default()
     };
+    wait("the metrics", || ask("tramuntana_points")["data"]["result"].as_array().is_some_and(|r| !r.is_empty()));
     let mut with_data = 0;
     let all = questions("expr");
     for (title, q) in &all {

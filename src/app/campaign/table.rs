@@ -39,7 +39,8 @@ pub fn text(outcomes: &[Outcome]) -> String {
             return;
         }
         let count = |r: Reaction| of.iter().filter(|o| o.reaction == r).count();
-        let minutes = |pick: fn(&(f64, f64)) -> f64| of.iter().flat_map(|o| o.minutes_beyond.values()).map(pick).sum::<f64>();
+        // The sum of nothing is −0.0.
+        let minutes = |pick: fn(&(f64, f64)) -> f64| of.iter().flat_map(|o| o.minutes_beyond.values()).map(pick).sum::<f64>() + 0.0;
         let ticks = of.iter().filter_map(|o| o.hand_back_ticks).fold(f64::NAN, f64::max);
         let (ours, theirs): (f64, f64) = of.iter().fold((0.0, 0.0), |s, o| (s.0 + o.kwh.0, s.1 + o.kwh.1));
         out.push_str(&format!(

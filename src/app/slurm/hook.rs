@@ -37,7 +37,10 @@ mod tests {
     #[test]
     fn the_address_is_put_in() {
         let s = script("http://10.0.0.7:9090", Some(Path::new("/etc/slurm/token"))).unwrap();
-        assert!(s.contains("\"10.0.0.7\", 9090") && !s.contains("8080") && s.contains("TOKEN_FILE = \"/etc/slurm/token\""), "{s}");
+        assert!(
+            s.contains("\"10.0.0.7\", 9090") && !s.contains("\"127.0.0.1\", 8080") && s.contains("TOKEN_FILE = \"/etc/slurm/token\""),
+            "{s}"
+        );
         for bad in ["10.0.0.7:9090", "https://x:1", "http://a\"b:1", "http://x"] {
             assert!(script(bad, None).is_err(), "{bad}");
         }

@@ -14,14 +14,13 @@ pub fn cost_kwh(p: &Problem, s: &Schedule) -> f64 {
         kwh += p.own_kwh(ask, place);
         for &(r, n) in &place.racks {
             let kw = f64::from(n * ask.chunk) * ask.kw_per_gpu;
-            for k in place.start..(place.start + ask.slots).min(p.slots) {
-                load[p.racks[r].site][k] += kw;
-            }
+            let end = (place.start + ask.slots).min(p.slots);
+            load[p.racks[r].site][place.start.min(end)..end].iter_mut().for_each(|l| *l += kw);
         }
     }
     for (site, load) in p.sites.iter().zip(&load) {
-        for k in 0..p.slots {
-            kwh += p.hours() * (site.curves[k].at(load[k]) - site.curves[k].at(site.base_kw[k]));
+        for ((curve, load), base) in site.curves.iter().zip(load).zip(&site.base_kw).take(p.slots) {
+            kwh += p.hours() * (curve.at(*load) - curve.at(*base));
         }
     }
     kwh

@@ -123,10 +123,23 @@ impl Board {
         self.gpus_allocated.filter(|g| *g >= 1.0).map(|g| s.curve.at(s.base_kw) / g)
     }
 
-    /// Room for more load at a rack now, kW, and what ends it.
-    pub fn room(&self, rack: &BoardRack) -> (f64, String) {
+    /// Room for more load at a rack now, kW, by its own rating and the caps that it shares with some racks, not with all; and
+    /// what ends it.
+    fn own_room(&self, rack: &BoardRack) -> (f64, String) {
         let mut best = (rack.room_kw.unwrap_or(0.0), format!("rack {}", rack.id));
-        for &c in &rack.caps {
+        for &c in rack.caps.iter().filter(|c| self.caps[**c].kind != CapKind::Site) {
+            let room = self.caps[c].room_kw.first().copied().unwrap_or(f64::INFINITY);
+            if room < best.0 {
+                best = (room, self.caps[c].name.clone());
+            }
+        }
+        best
+    }
+
+    /// Room for more load at a rack now, kW, under everything, the site's caps and cooling too; and what ends it.
+    pub fn room(&self, rack: &BoardRack) -> (f64, String) {
+        let mut best = self.own_room(rack);
+        for &c in rack.caps.iter().filter(|c| self.caps[**c].kind == CapKind::Site) {
             let room = self.caps[c].room_kw.first().copied().unwrap_or(f64::INFINITY);
             if room < best.0 {
                 best = (room, self.caps[c].name.clone());
@@ -177,7 +190,8 @@ impl Board {
             let judged: Vec<(usize, f64, String)> = (racks.iter().enumerate())
                 .filter(|(_, r)| r.partition == p)
                 .map(|(i, r)| {
-                    let (room, what) = self.room(r);
+                    // What binds the whole site tells no rack from another: a weight could not act on it.
+                    let (room, what) = self.own_room(r);
                     (i, room, what)
                 })
                 .collect();

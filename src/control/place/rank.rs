@@ -176,7 +176,7 @@ fn ask(p: &Problem, map: &Map, job: &JobAsk) -> (Ask, Vec<String>) {
     });
     let node = job.gpus_per_node.unwrap_or(if node_gpus >= 1.0 { node_gpus as u32 } else { 1 }).max(1);
     // Whole nodes where the job is a multiple of them; else single GPUs.
-    let chunk = if job.gpus % node == 0 && job.gpus >= node { node } else { 1 };
+    let chunk = if job.gpus.is_multiple_of(node) && job.gpus >= node { node } else { 1 };
     let slot_of = |s: Span, up: bool| ((s.0.max(0) + if up { p.slot.0 - 1 } else { 0 }) / p.slot.0.max(1)) as usize;
     let earliest = slot_of(job.earliest, true).min(p.slots - 1);
     let mut latest = slot_of(job.latest, false).max(earliest);

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// A meter is of two heaps where splitting it in two explains this share of its variance, hardly a value lies in the middle
 /// third between their means, both heaps are there, and the lower one is well below the upper one.
 const EXPLAINED_MIN: f64 = 0.7;
-const BETWEEN_MAX: f64 = 0.08;
+const BETWEEN_MAX: f64 = 0.15;
 const HEAP_MIN: f64 = 0.03;
 const HEAP_ROWS: usize = 8;
 const APART: f64 = 0.6;

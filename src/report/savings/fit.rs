@@ -200,10 +200,11 @@ impl Fit {
         out
     }
 
-    /// The best form and change point by the error on days that a fit did not see; rows must be whole and in order.
-    pub fn best(rows: &[Row]) -> Option<Fit> {
+    /// Each form at its best change point with its mean squared error on days that the fit did not see, a richer one priced
+    /// for its terms; the best first. Rows must be whole and in order.
+    pub fn candidates(rows: &[Row]) -> Vec<(f64, Fit)> {
         let points = Fit::change_points(rows);
-        let mut best: Option<(f64, Fit)> = None;
+        let mut out: Vec<(f64, Fit)> = Vec::new();
         for form in Form::ALL {
             // The change point by least squares, the form by folds.
             let tries = if form == Form::Load { &points[..1.min(points.len())] } else { &points[..] };
@@ -211,13 +212,15 @@ impl Fit {
             let Some(fit) = fits.max_by(|a, b| a.r2.total_cmp(&b.r2)) else { continue };
             let Some(errors) = fit.fold_errors(rows) else { continue };
             let mse = errors.iter().map(|e| e.1 * e.1).sum::<f64>() / errors.len() as f64;
-            // A richer form must be worth it.
-            let price = 1.0 + 0.01 * fit.coefficients.len() as f64;
-            if best.as_ref().is_none_or(|(b, _)| mse * price < *b) {
-                best = Some((mse * price, fit));
-            }
+            out.push((mse * (1.0 + 0.01 * fit.coefficients.len() as f64), fit));
         }
-        best.map(|b| b.1)
+        out.sort_by(|a, b| a.0.total_cmp(&b.0));
+        out
+    }
+
+    /// The best of the candidates.
+    pub fn best(rows: &[Row]) -> Option<Fit> {
+        Fit::candidates(rows).into_iter().next().map(|c| c.1)
     }
 
     /// Errors (metered − predicted, kW) of rows by fits of this form and change point that did not see their block of days.

@@ -6,7 +6,8 @@
 //!
 //! The interval: variance of the sum of hourly errors over the reporting period, by the long-run variance of the folds' daily
 //! errors (their autocorrelation included), and that of the coefficients, by a covariance that stands up to autocorrelation
-//! (Newey & West 1987, on daily scores), both of the fit that was chosen on the baseline alone; Student's t of the days.
+//! (Newey & West 1987, on daily scores), and the spread between the forms that do about as well on days that no fit saw; all on the
+//! baseline alone; Student's t of the days.
 //! Invariants: nothing of the reporting period chooses the model; where a gate fails, no saving is stated, and the reasons are.
 
 mod fit;

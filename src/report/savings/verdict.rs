@@ -4,6 +4,12 @@ use super::fit::{Fit, Row, whole};
 use crate::time::{Span, Timestamp};
 use serde::Serialize;
 
+/// Guideline 14's own factor on the half-width (annex B, after Reddy & Claridge 2000): what the formulas of regression leave out.
+const GUIDELINE_14_FACTOR: f64 = 1.26;
+
+/// Mean squared error, in that of the best form, up to which another form does about as well.
+const ABOUT_AS_WELL: f64 = 1.25;
+
 /// What a baseline must reach (ASHRAE Guideline 14-2014, hourly calibration), and what the data must carry.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Limits {
@@ -120,7 +126,8 @@ pub fn verify(
             ));
         }
     }
-    let Some((fit, errors)) = Fit::best(&base).and_then(|f| f.fold_errors(&base).map(|e| (f, e))) else {
+    let candidates = Fit::candidates(&base);
+    let Some((fit, errors)) = candidates.first().and_then(|(_, f)| f.fold_errors(&base).map(|e| (f.clone(), e))) else {
         v.refusals.push("no baseline can be fitted: too few hours, or the load never moved".into());
         return v;
     };
@@ -131,7 +138,9 @@ pub fn verify(
     v.saving_kwh = v.baseline_kwh - v.metered_kwh;
     let daily = daily_errors(&errors);
     let t = student_95(daily.len().saturating_sub(fit.coefficients.len()).max(2));
-    let half = |rows: &[Row]| t * (fit.sum_variance(rows) + long_run(&daily, rows.len())).sqrt();
+    let half = |rows: &[Row]| {
+        GUIDELINE_14_FACTOR * t * (fit.sum_variance(rows) + long_run(&daily, rows.len()) + form_variance(&candidates, rows)).sqrt()
+    };
     v.half_width_kwh = half(&rep);
     let mut parts: Vec<(String, Vec<Row>, f64)> = Vec::new();
     for (r, p) in rep.iter().zip(&predicted) {
@@ -192,7 +201,7 @@ fn outside(v: &mut Verdict, base: &[Row], rep: &[Row]) {
     v.gates.outside_share = n as f64 / rep.len().max(1) as f64;
     if v.gates.outside_share > v.limits.outside_max {
         v.refusals.push(format!(
-            "{:.0} % of the reporting hours have a load or weather that the baseline never saw; {:.0} % may",
+            "{:.1} % of the reporting hours have a load or weather that the baseline never saw; {:.0} % may",
             100.0 * v.gates.outside_share,
             100.0 * v.limits.outside_max
         ));
@@ -210,6 +219,16 @@ fn daily_errors(errors: &[(Row, f64)]) -> Vec<(f64, usize)> {
         }
     }
     out.into_iter().map(|(_, e, n)| (e, n)).collect()
+}
+
+/// Variance of a sum of predictions between the forms that do about as well on days that no fit saw: which of them is true is
+/// not known, and the chosen one is no better witness than the others (model uncertainty, Draper 1995).
+fn form_variance(candidates: &[(f64, Fit)], rows: &[Row]) -> f64 {
+    let Some(best) = candidates.first().map(|c| c.0) else { return 0.0 };
+    let alike = candidates.iter().take_while(|c| c.0 <= ABOUT_AS_WELL * best);
+    let sums: Vec<f64> = alike.map(|(_, f)| rows.iter().map(|r| f.predict(r)).sum()).collect();
+    let Some(chosen) = sums.first() else { return 0.0 };
+    sums.iter().map(|s| (s - chosen).powi(2)).sum::<f64>() / sums.len() as f64
 }
 
 /// Variance of the sum of errors over so many hours, kWh²: that of a day's error per hour, with the autocorrelation of days
