@@ -24,7 +24,9 @@ pub struct Growth {
     pub features: f64,
 }
 
-const BINS: usize = 48;
+const BINS: usize = 24;
+/// Values that the edges of a column's bins are taken from, spread evenly.
+const EDGE_ROWS: usize = 1_000;
 
 /// One node: a leaf's value, or a test `feature value <= at` that leads to `low` or `low + 1`; on disk `value` or
 /// `[feature, at, low]`, since nodes are most of a model's bytes.
@@ -40,6 +42,22 @@ enum Node {
 pub struct Trees {
     base: f64,
     trees: Vec<Vec<Node>>,
+}
+
+/// Columns of features, each value put into a bin.
+pub struct Binned {
+    /// By column: upper edges of the bins.
+    cuts: Vec<Vec<f64>>,
+    bins: Vec<Vec<u8>>,
+}
+
+impl Binned {
+    /// Of columns (p × n).
+    pub fn new(columns: &[Vec<f64>]) -> Binned {
+        let cuts: Vec<Vec<f64>> = columns.iter().map(|c| edges(c)).collect();
+        let bins = columns.iter().zip(&cuts).map(|(c, cuts)| c.iter().map(|v| bin(*v, cuts)).collect()).collect();
+        Binned { cuts, bins }
+    }
 }
 
 /// A leaf while its tree grows: rows `from..to` of the order, its histogram and its best split.
@@ -68,15 +86,19 @@ fn median(values: &mut [f64]) -> f64 {
 impl Trees {
     /// Fits `y` (n) on columns of features (p × n). The same arguments give the same trees.
     pub fn fit(columns: &[Vec<f64>], y: &[f64], growth: &Growth, seed: u64) -> Trees {
+        Trees::fit_binned(&Binned::new(columns), y, growth, seed)
+    }
+
+    /// The same on features that were put into bins before: they serve for several `y`.
+    pub fn fit_binned(binned: &Binned, y: &[f64], growth: &Growth, seed: u64) -> Trees {
         let n = y.len();
         let base = median(&mut y.to_vec());
         let mut out = Trees { base, trees: Vec::with_capacity(growth.trees) };
-        if n < 2 * growth.least || columns.is_empty() {
+        let Binned { cuts, bins } = binned;
+        if n < 2 * growth.least || bins.iter().any(|b| b.len() != n) {
             return out;
         }
-        let cuts: Vec<Vec<f64>> = columns.iter().map(|c| edges(c)).collect();
-        let bins: Vec<Vec<u8>> = columns.iter().zip(&cuts).map(|(c, cuts)| c.iter().map(|v| bin(*v, cuts)).collect()).collect();
-        let useful: Vec<usize> = (0..columns.len()).filter(|j| !cuts[*j].is_empty()).collect();
+        let useful: Vec<usize> = (0..bins.len()).filter(|j| !cuts[*j].is_empty()).collect();
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut said = vec![base; n];
         let mut signs = vec![0i64; n];
@@ -86,7 +108,7 @@ impl Trees {
             }
             let mut order: Vec<u32> = (0..n as u32).collect();
             let features: Vec<usize> = useful.iter().copied().filter(|_| rng.random::<f64>() < growth.features).collect();
-            let (mut tree, leaves) = grow(&bins, &cuts, &features, &mut order, &signs, growth);
+            let (mut tree, leaves) = grow(bins, cuts, &features, &mut order, &signs, growth);
             let mut residuals = Vec::with_capacity(n);
             for l in &leaves {
                 let rows = &order[l.from..l.to];
@@ -149,7 +171,8 @@ fn leaf(tree: &[Node], value: impl Fn(usize) -> f64) -> usize {
 
 /// Upper edges of the bins, ascending: quantiles of the values that are there, each once; empty where all are equal.
 fn edges(values: &[f64]) -> Vec<f64> {
-    let mut sorted: Vec<f64> = values.iter().copied().filter(|v| v.is_finite()).collect();
+    let stride = values.len().div_ceil(EDGE_ROWS).max(1);
+    let mut sorted: Vec<f64> = values.iter().copied().step_by(stride).filter(|v| v.is_finite()).collect();
     sorted.sort_unstable_by(f64::total_cmp);
     let Some(last) = sorted.last().copied() else { return Vec::new() };
     let mut out: Vec<f64> = (1..BINS).map(|q| sorted[(q * sorted.len() / BINS).min(sorted.len() - 1)]).collect();
@@ -167,11 +190,12 @@ fn bin(v: f64, edges: &[f64]) -> u8 {
 fn histogram(bins: &[Vec<u8>], features: &[usize], rows: &[u32], signs: &[i64]) -> Vec<i64> {
     let width = BINS + 1;
     let mut out = vec![0; width * features.len()];
+    let signs: Vec<i64> = rows.iter().map(|r| signs[*r as usize]).collect();
     for (f, j) in features.iter().enumerate() {
         let cells = &mut out[f * width..(f + 1) * width];
         let column = &bins[*j];
-        for r in rows {
-            cells[column[*r as usize] as usize] += signs[*r as usize];
+        for (r, s) in rows.iter().zip(&signs) {
+            cells[column[*r as usize] as usize] += s;
         }
     }
     out

@@ -1,14 +1,12 @@
 //! Forecasts: the two feature paths agree, nothing later than now is used, blend and bands hold, models come back from disk.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
 use tramuntana::forecast::hierarchy::Whole;
-use tramuntana::forecast::jobs::{JobBook, JobPlan, KnownJob};
 use tramuntana::forecast::read::{self, Data, Source};
 use tramuntana::forecast::{
-    Calendar, Forecast, ForecastError, Forecaster, Known, Members, Outcome, Plan, Row, SPLIT_RIDGE, Series, Setup, Spec, Table, Tail,
-    Training, WeatherSeries, Window, backtest, own, shared, train,
+    Calendar, Forecast, ForecastError, Forecaster, Known, Members, Outcome, Row, SPLIT_RIDGE, Series, Setup, Spec, Table, Tail, Training,
+    WeatherSeries, Window, backtest, own, shared, train,
 };
 use tramuntana::time::{Span, Timestamp};
 
@@ -262,90 +260,6 @@ fn racks_add_up_to_their_loop_and_loops_to_the_site() {
     }
     let bad = Training { wholes: &[whole("site", &["nobody"])], ..Training::new("sums/1", &targets, None, 3) };
     assert!(train(&bad).err().unwrap().to_string().contains("nobody"));
-}
-
-/// Jobs on the twin: what a forecast gains by knowing, at each origin, the jobs that were submitted by then.
-#[test]
-fn knowing_the_jobs_lowers_the_error_on_the_twin() {
-    use tramuntana::plant::twin::TwinSpec;
-    use tramuntana::signal::jobs::{JobClass, JobStream};
-    use tramuntana::sim::excite;
-    use tramuntana::sim::hall::{Hall, Placement, Work};
-    let spec = Arc::new(TwinSpec::load(Path::new("sensors/bsc-hq/twin.toml")).unwrap());
-    let start = Timestamp::parse("2026-06-01").unwrap();
-    let days = 21;
-    let scenario = excite::scenario(&spec, 9_101, start, Span::hours(24 * days), -1.5);
-    let Work::Jobs(stream) = scenario.work.clone() else { panic!("the scenario has jobs") };
-    let stream: Arc<JobStream> = stream;
-    let gpus = spec.gpus();
-    let mut hall = Hall::new(Arc::clone(&spec), scenario);
-    // The scheduler's log, by its own rule: first come, first served on free GPUs, at every step of the plant.
-    let step = hall.step_span();
-    let mut jobs: Vec<KnownJob> = (stream.jobs.iter())
-        .map(|j| KnownJob {
-            class: j.class,
-            gpus: j.gpus,
-            submitted: j.submit,
-            started: None,
-            ended: None,
-            expected: j.duration,
-            planned: None,
-        })
-        .collect();
-    let (mut free, mut queue, mut next, mut running) = (gpus, std::collections::VecDeque::new(), 0, Vec::<usize>::new());
-    let mut now = start;
-    while now < start + Span::hours(24 * days) {
-        running.retain(|&j| {
-            let over = now - jobs[j].started.unwrap() >= jobs[j].expected;
-            if over {
-                free += jobs[j].gpus;
-                jobs[j].ended = Some(now);
-            }
-            !over
-        });
-        while jobs.get(next).is_some_and(|j| j.submitted <= now) {
-            queue.push_back(next);
-            next += 1;
-        }
-        while let Some(&j) = queue.front() {
-            if free < jobs[j].gpus {
-                break;
-            }
-            queue.pop_front();
-            free -= jobs[j].gpus;
-            jobs[j].started = Some(now);
-            running.push(j);
-        }
-        now += step;
-    }
-    let (mut values, mut sum, mut n) = (Vec::new(), 0.0, 0);
-    while !hall.done() {
-        hall.advance(&mut Placement::FirstFit);
-        (sum, n) = (sum + hall.truth().it_kw, n + 1);
-        if hall.now().0 % STEP.0 == 0 {
-            values.push(sum / f64::from(n));
-            (sum, n) = (0.0, 0);
-        }
-    }
-    let targets = vec![("rack_power".to_owned(), Series::new(start + STEP, STEP, values))];
-    let book = JobBook { gpus, jobs };
-    let told = JobPlan::all(&book, JobClass::Training, STEP);
-    let plans: Vec<(&str, &dyn Plan)> = told.iter().map(|(name, p)| (*name, p as &dyn Plan)).collect();
-    let horizons = [Span::hours(1)];
-    let mae = |training: Training| {
-        let f = train(&training).unwrap();
-        f.score().iter().find(|r| r.chosen).unwrap().mae
-    };
-    let base = Training { horizons: &horizons, ..Training::new("jobs/1", &targets, None, 5) };
-    let without = mae(base.clone());
-    let with = mae(Training { plans: &plans, ..base });
-    println!(
-        "1 h ahead on the twin of bsc-hq, {days} days: MAE {without:.1} kW without the jobs, {with:.1} kW with them ({:+.1} %)",
-        100.0 * (with / without - 1.0)
-    );
-    // What no forecast can know is what is submitted later and starts at once: with all jobs submitted by then known to the second,
-    // the error would still be 60 % of that without.
-    assert!(with < 0.7 * without, "{with} against {without}");
 }
 
 fn real(file: &str, source: &Source) -> Option<Data> {

@@ -13,6 +13,7 @@ mod control_search;
 mod dashboards;
 mod demo;
 mod forecast;
+mod forecast_jobs;
 mod formats;
 mod greybox;
 mod influx;
