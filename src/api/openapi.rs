@@ -14,6 +14,7 @@ use utoipa::OpenApi;
         routes::sites,
         routes::site,
         routes::overview,
+        routes::topology,
         routes::points,
         routes::series,
         routes::forecasts,
