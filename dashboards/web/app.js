@@ -111,6 +111,12 @@ function siteAlarms(s) {
 
 // ---- drawing -----------------------------------------------------------------------------------------------------
 let drawn = {};
+// Draws anew what holds details, and leaves those open that were.
+function keepOpen(box, redraw) {
+  const open = [...box.querySelectorAll("details[open][data-key]")].map((d) => d.dataset.key);
+  redraw();
+  for (const d of box.querySelectorAll("details[data-key]")) if (open.includes(d.dataset.key)) d.open = true;
+}
 function draw() {
   drawOverall();
   const root = $("sites"), focus = document.activeElement && document.activeElement.dataset && document.activeElement.dataset.key;
@@ -128,9 +134,9 @@ function draw() {
     parts.alarms.hidden = !alarms;
     parts.alarms.replaceChildren(...(alarms ? [alarms] : []));
     parts.figures.replaceChildren(siteFigures(s));
-    parts.rec.replaceChildren(siteRecommendation(s));
+    keepOpen(parts.rec, () => parts.rec.replaceChildren(siteRecommendation(s)));
     if (parts.drawnPlant !== topologies[s.id] && !parts.plant.matches(":hover, :focus-within")) {
-      parts.plant.replaceChildren(schematic(s, topologies[s.id], overviews[s.id]));
+      keepOpen(parts.plant, () => parts.plant.replaceChildren(schematic(s, topologies[s.id], overviews[s.id])));
       parts.drawnPlant = topologies[s.id];
     }
     // A chart under the pointer stays still until the pointer leaves.
@@ -160,11 +166,11 @@ function drawOverall() {
   set("ok", "●", t("All well"), t(sites.length === 1 ? "{0} site connected" : "{0} sites connected", sites.length));
 }
 function drawHints() {
-  $("hints").replaceChildren(...sites.map((s) => {
+  keepOpen($("hints"), () => $("hints").replaceChildren(...sites.map((s) => {
     const h = hints[s.id];
     if (!h || h.error) return el("div", {}, el("h3", {}, s.name), el("p", { class: "quiet" }, h ? h.error : t("Loading.")));
     return heatMap(s, h);
-  }));
+  })));
 }
 function drawDemo(d) {
   const names = Object.entries(d.sites || {}).concat(d.total ? [["total", d.total]] : []), arms = ["baseline", "recommended", "optimum"];
