@@ -194,7 +194,7 @@ pub(super) async fn session(Extension(gate): Extension<Arc<dyn Gatekeeper>>, req
 
 /// Keeps a token in the browser as a cookie; an empty one takes it away.
 #[utoipa::path(post, path = "/api/v1/session", request_body = Login,
-    responses((status = 200, body = Session), (status = 400, body = Problem, content_type = "application/problem+json"),
+    responses((status = 200, body = Session), (status = 204, description = "the cookie is gone: an empty token signs out"), (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 401, body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn login(
     Extension(gate): Extension<Arc<dyn Gatekeeper>>,
