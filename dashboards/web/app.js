@@ -1,211 +1,122 @@
-// The built-in page. Reads /api/v1, draws SVG by hand, keeps no state but the operator's name.
-// Words: a "frame" is a chart's geometry; a "line" is an array over the shared time grid with null for no value.
+// The built-in page: what it shows of each site and how it keeps up. Reads /api/v1, keeps no state but the operator's name and language.
+// Beside it: words.js (languages), draw.js (elements, numbers, charts), plant.js (schematic, heat map, settings).
 "use strict";
 
-const $ = (id) => document.getElementById(id);
-const api = (path) => "/api/v1" + path;
-const MINUS = "\u2212";
-let sites = [], overviews = {}, recommendations = {}, hints = {}, lastHeard = 0, wasGone = false, fetching = false, picked = null;
-
-// ---- small tools -------------------------------------------------------------------------------------------------
-// Text is only ever set as text: names and reasons come from outside.
-function el(tag, attributes, ...children) {
-  const node = document.createElement(tag);
-  for (const [k, v] of Object.entries(attributes || {})) {
-    if (v === false || v == null) continue;
-    if (k.startsWith("on")) node.addEventListener(k.slice(2), v); else node.setAttribute(k, v === true ? "" : v);
-  }
-  for (const c of children.flat()) if (c != null && c !== false) node.append(c);
-  return node;
-}
-function svg(tag, attributes, text) {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [k, v] of Object.entries(attributes || {})) node.setAttribute(k, v);
-  if (text != null) node.textContent = text;
-  return node;
-}
-const capital = (s) => s.charAt(0).toUpperCase() + s.slice(1);
-const known = (v) => typeof v === "number" && Number.isFinite(v);
-function num(v, digits) {
-  if (!known(v)) return "–";
-  if (Math.abs(v) < 0.5 * 10 ** -digits) v = 0;
-  return v.toLocaleString("en-GB", { minimumFractionDigits: digits, maximumFractionDigits: digits }).replace("-", MINUS);
-}
-const digitsFor = (v) => (Math.abs(v) >= 1000 ? 0 : Math.abs(v) >= 100 ? 1 : 2);
-const auto = (v) => (known(v) ? num(v, digitsFor(v)) : "–");
-const iso = (ms) => (known(ms) ? new Date(ms).toISOString() : "");
-const clock = (ms) => iso(ms).slice(11, 16);
-const stamp = (ms) => (known(ms) ? iso(ms).slice(0, 10) + " " + iso(ms).slice(11, 19) : "–");
-function age(s) {
-  if (!known(s)) return "–";
-  return s < 120 ? num(s, 0) + " s" : s < 7200 ? num(s / 60, 0) + " min" : s < 172800 ? num(s / 3600, 1) + " h" : num(s / 86400, 1) + " d";
-}
-async function get(path) {
-  const answer = await fetch(api(path), { signal: AbortSignal.timeout(15000), cache: "no-store" });
-  const body = await answer.json();
-  if (!answer.ok) throw Object.assign(new Error(`${body.detail}; ${body.mend}`), { status: answer.status });
-  return body;
-}
-
-// ---- charts ------------------------------------------------------------------------------------------------------
-function ticks(lo, hi, wanted) {
-  const raw = (hi - lo) / wanted, power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= raw * 0.999);
-  const out = [];
-  for (let v = Math.ceil(lo / step - 1e-9) * step; v <= hi + step * 1e-6; v += step) out.push(v);
-  return { at: out, digits: Math.max(0, -Math.floor(Math.log10(step) + 1e-9)) };
-}
-// lines: [{name, cls, at, v, step?, hidden?}]; band: {at, p10, p90}. `zero` starts the axis at 0.
-function chart({ title, unit, lines, band, now, wide, zero, height = 150 }) {
-  lines = lines.filter((l) => l.v && l.v.some(known));
-  const figure = el("figure", { class: wide ? "wide" : "" });
-  const key = el("span", { class: "key" });
-  const caption = el("figcaption", {}, el("span", {}, unit ? `${title}, ${unit}` : title), key);
-  figure.append(caption);
-  if (!lines.length) { figure.append(el("p", { class: "quiet" }, "No values yet.")); return figure; }
-  for (const l of lines) {
-    const mark = svg("svg", { viewBox: "0 0 20 8", "aria-hidden": "true" });
-    mark.append(svg("line", { x1: 0, x2: 20, y1: 4, y2: 4, class: "l " + l.cls }));
-    if (!l.noKey) key.append(el("span", {}, mark, l.name));
-  }
-  const W = wide ? 620 : 320, H = height, L = 44, R = 8, T = 8, B = 20;
-  const times = lines.flatMap((l) => [l.at[0], l.at[l.at.length - 1]]).concat(band ? band.at : []).filter(known);
-  const t0 = Math.min(...times), t1 = Math.max(...times, t0 + 1);
-  let values = lines.flatMap((l) => l.v.filter(known));
-  if (band) values = values.concat(band.p10, band.p90).filter(known);
-  let lo = values.reduce((a, b) => Math.min(a, b), Infinity), hi = values.reduce((a, b) => Math.max(a, b), -Infinity);
-  if (zero) lo = Math.min(0, lo);
-  const pad = Math.max((hi - lo) * 0.06, Math.abs(hi) * 0.002, 0.05);
-  if (!(zero && lo === 0)) lo -= pad;
-  hi += pad;
-  const x = (t) => L + ((t - t0) / (t1 - t0)) * (W - L - R), y = (v) => T + (1 - (v - lo) / (hi - lo)) * (H - T - B);
-  const summary = lines.map((l) => { const k = l.v.filter(known); return `${l.name} now ${auto(k[k.length - 1])}`; }).join(", ");
-  const root = svg("svg", { class: "chart", viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": `${title} in ${unit}: ${summary}` });
-  const yt = ticks(lo, hi, 4);
-  for (const v of yt.at) {
-    root.append(svg("line", { class: "grid", x1: L, x2: W - R, y1: y(v), y2: y(v) }), svg("text", { x: L - 6, y: y(v) + 4, "text-anchor": "end" }, num(v, yt.digits)));
-  }
-  const span = (t1 - t0) / 3.6e6, most = wide ? 9 : 5;
-  const hours = [0.25, 0.5, 1, 2, 3, 6, 12, 24, 48].find((h) => span / h <= most) || 96;
-  for (let t = Math.ceil(t0 / (hours * 3.6e6)) * hours * 3.6e6; t <= t1; t += hours * 3.6e6) {
-    if (x(t) > W - 16 || x(t) < L + 12) continue;
-    root.append(svg("line", { class: "grid", x1: x(t), x2: x(t), y1: T, y2: H - B }), svg("text", { x: x(t), y: H - 5, "text-anchor": "middle" }, hours >= 24 ? iso(t).slice(5, 10) : clock(t)));
-  }
-  if (band && band.at.length) {
-    const up = band.at.map((t, i) => `${x(t).toFixed(1)},${y(band.p90[i]).toFixed(1)}`), down = band.at.map((t, i) => `${x(t).toFixed(1)},${y(band.p10[i]).toFixed(1)}`).reverse();
-    root.append(svg("polygon", { class: "band", points: up.concat(down).join(" ") }));
-  }
-  if (known(now) && now > t0 && now < t1 - 1000) root.append(svg("line", { class: "nowline", x1: x(now), x2: x(now), y1: T, y2: H - B }), svg("text", { x: x(now) - 4, y: T + 9, "text-anchor": "end" }, "now"));
-  for (const l of lines) {
-    let d = "", pen = false, last = null;
-    l.v.forEach((v, i) => {
-      if (!known(v)) { pen = false; return; }
-      const px = x(l.at[i]).toFixed(1), py = y(v).toFixed(1);
-      d += pen ? (l.step ? `H${px}V${py}` : `L${px} ${py}`) : `M${px} ${py}`;
-      if (!pen && !known(l.v[i + 1])) d += "h0.1";
-      pen = true; last = v;
-    });
-    root.append(svg("path", { class: "l " + l.cls, d }));
-  }
-  const cross = svg("line", { class: "cross", y1: T, y2: H - B, visibility: "hidden" });
-  root.append(cross);
-  const readout = el("div", { class: "readout", "aria-hidden": "true" });
-  root.addEventListener("pointermove", (e) => {
-    const box = root.getBoundingClientRect(), t = t0 + ((((e.clientX - box.left) / box.width) * W - L) / (W - L - R)) * (t1 - t0);
-    if (t < t0 || t > t1) return;
-    cross.setAttribute("x1", x(t)); cross.setAttribute("x2", x(t)); cross.setAttribute("visibility", "visible");
-    const parts = lines.map((l) => {
-      const gap = l.at.length > 1 ? l.at[1] - l.at[0] : 1, i = Math.round((t - l.at[0]) / gap);
-      return i >= 0 && i < l.at.length && known(l.v[i]) ? `${l.name} ${auto(l.v[i])}` : null;
-    }).filter(Boolean);
-    readout.textContent = `${clock(t)}  ${parts.join(" · ")}`;
-  });
-  root.addEventListener("pointerleave", () => { cross.setAttribute("visibility", "hidden"); readout.textContent = ""; });
-  figure.append(root, readout);
-  return figure;
-}
+let sites = [], overviews = {}, topologies = {}, recommendations = {}, hints = {}, lastHeard = 0, wasGone = false, fetching = false, picked = null;
 
 // ---- one site ----------------------------------------------------------------------------------------------------
 const figureBox = (name, value, unit, sub) => el("div", {}, el("dt", {}, name), el("dd", {}, value, " ", el("small", {}, unit), el("span", { class: "sub" }, sub || "")));
 const modeClass = (m) => (["auto", "advise"].includes(m) ? "ok" : m === "fail-safe" ? "bad" : m === "guarded" ? "warn" : "");
 function difference(now, base, unit, digits) {
-  return known(now) && known(base) && base !== 0 ? `${num(((now - base) / base) * 100, 1)} % against baseline ${num(base, digits)} ${unit}` : "no baseline known";
+  return known(now) && known(base) && base !== 0 ? t("{0} % against baseline {1} {2}", num(((now - base) / base) * 100, 1), num(base, digits), unit) : t("no baseline known");
 }
 function siteHead(s) {
   const up = s.link.state === "up";
   return el("div", { class: "head" },
-    el("div", {}, el("h2", {}, s.name), el("p", { class: "quiet" }, [s.id, s.label].filter(Boolean).join(" · ")), s.mode_why && el("p", { class: "quiet" }, `${s.mode}: ${s.mode_why}`), s.link.state !== "up" && el("p", { class: "quiet" }, `Link: ${s.link.why} (${s.broker})`), s.held && el("p", { class: "quiet" }, "Held: " + s.held)),
+    el("div", {}, el("h2", {}, s.name), el("p", { class: "quiet" }, [s.id, s.label].filter(Boolean).join(" · ")), s.mode_why && el("p", { class: "quiet" }, `${s.mode}: ${s.mode_why}`), s.link.state !== "up" && el("p", { class: "quiet" }, `${t("Link")}: ${s.link.why} (${s.broker})`), s.held && el("p", { class: "quiet" }, `${t("Held")}: ${s.held}`)),
     el("div", { class: "chips" },
-      el("span", { class: "chip " + modeClass(s.mode), title: s.mode_why }, "Mode: " + s.mode + (s.held ? ", held" : "")),
-      el("span", { class: "chip " + (up ? "ok" : "bad"), title: s.link.why }, `${up ? "●" : "✕"} Link ${s.link.state}`),
-      el("span", { class: "chip" + (s.clock_age_s > 60 ? " warn" : "") }, known(s.clock) ? `${stamp(s.clock)} UTC` + (s.clock_age_s > 60 ? `, ${age(s.clock_age_s)} old` : "") : "no clock yet")));
+      el("span", { class: "chip " + modeClass(s.mode), title: s.mode_why }, `${t("Mode")}: ${t(s.mode)}${s.held ? `, ${t("held")}` : ""}`),
+      el("span", { class: "chip " + (up ? "ok" : "bad"), title: s.link.why }, `${up ? "●" : "✕"} ${t("Link")} ${t(s.link.state)}`),
+      el("span", { class: "chip" + (s.clock_age_s > 60 ? " warn" : "") }, known(s.clock) ? `${stamp(s.clock)} UTC` + (s.clock_age_s > 60 ? `, ${t("{0} old", age(s.clock_age_s))}` : "") : t("no clock yet"))));
 }
 function siteFigures(s) {
   return el("dl", { class: "figures live" },
-    figureBox("IT power", num(s.it_kw, 0), "kW", known(s.gpus_allocated) ? `${num(s.gpus_allocated, 0)} GPUs allocated` : ""),
-    figureBox("Cooling power", num(s.cooling_kw, 0), "kW", difference(s.cooling_kw, s.baseline_cooling_kw, "kW", 0)),
-    figureBox("PUE", num(s.pue_now, 3), "", "now"),
-    figureBox("Energy now", num(s.kwh_per_gpu_hour_now, 3), "kWh/GPU-h"),
-    figureBox("Energy today", num(s.kwh_per_gpu_hour_today, 3), "kWh/GPU-h", difference(s.kwh_per_gpu_hour_today, s.baseline_kwh_per_gpu_hour_today, "", 3)),
-    figureBox("Readings in", num(s.readings_in, 0), "", `${num(s.readings_refused, 0)} refused · ${num(s.points, 0)} points`));
+    figureBox(t("IT power"), num(s.it_kw, 0), "kW", known(s.gpus_allocated) ? t("{0} GPUs allocated", num(s.gpus_allocated, 0)) : ""),
+    figureBox(t("Cooling power"), num(s.cooling_kw, 0), "kW", difference(s.cooling_kw, s.baseline_cooling_kw, "kW", 0)),
+    figureBox("PUE", num(s.pue_now, 3), "", t("now")),
+    figureBox(t("Energy now"), num(s.kwh_per_gpu_hour_now, 3), "kWh/GPU-h"),
+    figureBox(t("Energy today"), num(s.kwh_per_gpu_hour_today, 3), "kWh/GPU-h", difference(s.kwh_per_gpu_hour_today, s.baseline_kwh_per_gpu_hour_today, "", 3)),
+    figureBox(t("Readings in"), num(s.readings_in, 0), "", t("{0} refused · {1} points", num(s.readings_refused, 0), num(s.points, 0))));
 }
 function siteRecommendation(s) {
-  const box = el("section", { class: "rec", "aria-label": `Recommendation for ${s.name}` });
+  const box = el("section", { class: "rec", "aria-label": t("Recommendation for {0}", s.name) });
   const r = (recommendations[s.id] || []).find((x) => x.id === s.recommendation) || (recommendations[s.id] || [])[0];
-  if (!r) box.append(el("h3", {}, "Recommendation"), el("p", {}, recommendations[s.id] ? "None yet." : "Loading."));
+  if (!r) box.append(el("h3", {}, t("Recommendation")), el("p", {}, t(recommendations[s.id] ? "None yet." : "Loading.")));
   else {
     const e = r.expects, parts = [];
-    if (r.items.length) parts.push(`Expected over ${num(e.horizon_h, 1)} h: saves ${num(e.saves_vs_fixed_kwh, 0)} ± ${num(e.plus_minus_kwh, 0)} kWh against the fixed setpoints, ${num(e.saves_vs_hold_kwh, 0)} kWh against holding`);
-    if (known(e.least_margin)) parts.push(`least margin ${num(e.least_margin, 1)} to ${e.least_margin_limit}`);
-    if (!e.feasible) parts.push("no plan keeps every limit with its margin: this is the least violating way");
-    box.append(el("h3", {}, `Recommendation · ${r.state.replace("_", " ")} · made ${clock(r.made_at)}, valid until ${clock(r.valid_until)}`), el("p", {}, r.explanation));
+    if (r.items.length) parts.push(t("Expected over {0} h: saves {1} ± {2} kWh against the fixed setpoints, {3} kWh against holding", num(e.horizon_h, 1), num(e.saves_vs_fixed_kwh, 0), num(e.plus_minus_kwh, 0), num(e.saves_vs_hold_kwh, 0)));
+    if (known(e.least_margin)) parts.push(t("least margin {0} to {1}", num(e.least_margin, 1), e.least_margin_limit));
+    if (!e.feasible) parts.push(t("no plan keeps every limit with its margin: this is the least violating way"));
+    box.append(el("h3", {}, t("Recommendation · {0} · made {1}, valid until {2}", t(r.state.replace("_", " ")), clock(r.made_at), clock(r.valid_until))), el("p", {}, r.explanation));
     if (parts.length) box.append(el("p", {}, el("strong", {}, parts.join("; ") + ".")));
-    if (r.items.length) box.append(el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, ["Setpoint", "From", "Asked now", "Target", "Reason"].map((h, i) => el("th", { scope: "col", class: i > 0 && i < 4 ? "n" : "" }, h)))),
+    if (r.items.length) box.append(el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, ["Setpoint", "From", "Asked now", "Target", "Reason"].map((h, i) => el("th", { scope: "col", class: i > 0 && i < 4 ? "n" : "" }, t(h))))),
       el("tbody", {}, r.items.map((i) => el("tr", {}, el("td", {}, i.name), [i.from, i.asked, i.target].map((v) => el("td", { class: "n" }, `${auto(v)} ${i.unit}`)), el("td", {}, i.reason)))))));
-    if (r.withheld.length) box.append(el("div", { class: "scroll" }, el("table", {}, el("caption", {}, "Withheld by the checker"),
+    if (r.withheld.length) box.append(el("div", { class: "scroll" }, el("table", {}, el("caption", {}, t("Withheld by the checker")),
       el("tbody", {}, r.withheld.map((w) => el("tr", {}, el("td", {}, w.name || w.actuator), el("td", { class: "n" }, `${auto(w.asked)} ${w.unit}`), el("td", {}, w.reason)))))));
   }
   const act = (title, what, path, body) => () => ask(title, what, path, body);
   box.append(el("div", { class: "buttons" },
-    r && el("button", { class: "primary", type: "button", disabled: !r.can_approve, "data-key": s.id + "approve", onclick: act("Approve", `Send recommendation ${r.id} to ${s.name}.`, `/recommendations/${encodeURIComponent(r.id)}/approve`, {}) }, "Approve"),
+    r && el("button", { class: "primary", type: "button", disabled: !r.can_approve, "data-key": s.id + "approve", onclick: act("Approve", t("Send recommendation {0} to {1}.", r.id, s.name), `/recommendations/${encodeURIComponent(r.id)}/approve`, {}) }, t("Approve")),
     el("button", { type: "button", "data-key": s.id + "hold", onclick: s.held
-      ? act("Release the hold", `${s.name}: setpoints may move again.`, `/sites/${s.id}/hold`, { hold: false })
-      : act("Hold", `${s.name}: keep the setpoints as they are until released.`, `/sites/${s.id}/hold`, { hold: true }) }, s.held ? "Release hold" : "Hold setpoints"),
+      ? act("Release the hold", `${s.name}: ${t("setpoints may move again.")}`, `/sites/${s.id}/hold`, { hold: false })
+      : act("Hold", `${s.name}: ${t("keep the setpoints as they are until released.")}`, `/sites/${s.id}/hold`, { hold: true }) }, t(s.held ? "Release hold" : "Hold setpoints")),
+    pinButton(s),
     s.mode === "auto" || s.mode === "guarded"
-      ? el("button", { type: "button", "data-key": s.id + "mode", onclick: act("Leave auto", `${s.name}: hand back to the operators' setpoints at once and stay in shadow.`, `/sites/${s.id}/mode`, { mode: "leave" }) }, "Leave auto")
-      : el("button", { type: "button", "data-key": s.id + "mode", onclick: act("Enter auto", `${s.name}: requests go out by themselves inside the guardrails.`, `/sites/${s.id}/mode`, { mode: "auto" }) }, "Enter auto")));
+      ? el("button", { type: "button", "data-key": s.id + "mode", onclick: act("Leave auto", `${s.name}: ${t("hand back to the operators' setpoints at once and stay in shadow.")}`, `/sites/${s.id}/mode`, { mode: "leave" }) }, t("Leave auto"))
+      : el("button", { type: "button", "data-key": s.id + "mode", onclick: act("Enter auto", `${s.name}: ${t("requests go out by themselves inside the guardrails.")}`, `/sites/${s.id}/mode`, { mode: "auto" }) }, t("Enter auto"))));
+  if (s.loops.length > 1) box.append(loopOrders(s));
+  const past = (recommendations[s.id] || []).filter((x) => x !== r && x.items.length).slice(0, 8);
+  if (past.length) box.append(el("details", { "data-key": s.id + "past" }, el("summary", {}, t("Recommendations before")), el("div", { class: "scroll" }, el("table", {},
+    el("thead", {}, el("tr", {}, ["Made", "State", "Setpoints", "Expected, kWh"].map((h, i) => el("th", { scope: "col", class: i === 3 ? "n" : "" }, t(h))))),
+    el("tbody", {}, past.map((x) => el("tr", {}, el("td", {}, clock(x.made_at)), el("td", {}, t(x.state.replace("_", " "))), el("td", {}, x.items.map((i) => `${i.name} ${auto(i.from)} → ${auto(i.target)} ${i.unit}`).join("; ")),
+      el("td", { class: "n" }, `${num(x.expects.saves_vs_fixed_kwh, 0)} ± ${num(x.expects.plus_minus_kwh, 0)}`))))))));
   return box;
+}
+// What may be done with each loop by itself.
+function loopOrders(s) {
+  const mode = (l, m) => ask("Mode of a loop", `${s.name}, ${l.name}: ${t(m)}.`, `/sites/${s.id}/mode`, { mode: m, loop: l.id });
+  return el("details", { "data-key": s.id + "loops" }, el("summary", {}, t("Loop by loop")), el("div", { class: "scroll" }, el("table", {},
+    el("thead", {}, el("tr", {}, ["Loop", "Mode", "Held", "Order"].map((h) => el("th", { scope: "col" }, t(h))))),
+    el("tbody", {}, s.loops.map((l) => el("tr", {}, el("td", {}, l.name), el("td", {}, t(l.mode)), el("td", {}, l.held || "–"), el("td", {}, el("div", { class: "buttons" },
+      ["shadow", "advise", "auto"].filter((m) => m !== l.mode).map((m) => el("button", { type: "button", "data-key": s.id + l.id + m, onclick: () => mode(l, m) }, t(m))),
+      el("button", { type: "button", "data-key": s.id + l.id + "hold", onclick: () => ask(l.held ? "Release the hold" : "Hold", `${s.name}, ${l.name}`, `/sites/${s.id}/hold`, { hold: !l.held, loop: l.id }) }, t(l.held ? "Release hold" : "Hold setpoints"))))))))));
+}
+function pinButton(s) {
+  const o = overviews[s.id];
+  if (!o || !o.actuators.length) return null;
+  return el("button", { type: "button", "data-key": s.id + "pin", onclick: () => {
+    const box = el("select", { id: "act-actuator" }, o.actuators.map((a) => el("option", { value: a.id }, `${a.name} (${auto(a.lo)}–${auto(a.hi)} ${a.unit})`)));
+    const value = el("input", { id: "act-value", type: "number", step: "any" });
+    ask("Pin a setpoint", `${s.name}: ${t("keep it at a value until released; an empty value releases it.")}`, `/sites/${s.id}/pin`,
+      () => ({ actuator: box.value, value: value.value === "" ? null : Number(value.value) }), el("label", {}, t("Setpoint"), box), el("label", {}, t("Value"), value));
+  } }, t("Pin a setpoint"));
 }
 function siteCharts(s) {
   const o = overviews[s.id], box = el("div", { class: "charts live" });
-  if (!o) return el("p", { class: "quiet" }, "Charts are loading.");
-  const f = o.forecast, at = o.at, fl = f ? [{ name: "forecast (p50, band p10–p90)", cls: "blue dash", at: f.at, v: f.p50 }] : [];
-  const fallback = f && f.fallback ? el("p", { class: "quiet" }, `Forecast fell back to ${f.model}: ${f.fallback}`) : null;
-  const load = chart({ title: "Thermal load", unit: "kW", wide: true, now: o.now, band: f, height: 170, lines: [{ name: "measured", cls: "blue", at, v: o.load_kw }, ...fl] });
+  if (!o) return el("p", { class: "quiet" }, t("Charts are loading."));
+  const f = o.forecast, at = o.at, fl = f ? [{ name: t("forecast (p50, band p10–p90)"), cls: "blue dash", at: f.at, v: f.p50 }] : [];
+  const fallback = f && f.fallback ? el("p", { class: "quiet" }, t("Forecast fell back to {0}: {1}", f.model, f.fallback)) : null;
+  const load = chart({ title: t("Thermal load"), unit: "kW", wide: true, now: o.now, band: f, height: 170, lines: [{ name: t("measured"), cls: "blue", at, v: o.load_kw }, ...fl] });
   if (fallback) load.append(fallback);
   box.append(load);
-  box.append(chart({ title: "Cooling power", unit: "kW", now: o.now, zero: true, lines: [{ name: "baseline", cls: "grey dash", at, v: o.baseline_cooling_kw }, { name: "measured", cls: "green", at, v: o.cooling_kw }] }));
-  box.append(chart({ title: "Energy", unit: "kWh per GPU-hour", now: o.now, lines: [{ name: "measured", cls: "purple", at, v: o.kwh_per_gpu_hour }] }));
+  box.append(chart({ title: t("Cooling power"), unit: "kW", now: o.now, zero: true, lines: [{ name: t("baseline"), cls: "grey dash", at, v: o.baseline_cooling_kw }, { name: t("measured"), cls: "green", at, v: o.cooling_kw }] }));
+  box.append(chart({ title: t("Energy"), unit: t("kWh per GPU-hour"), now: o.now, lines: [{ name: t("measured"), cls: "purple", at, v: o.kwh_per_gpu_hour }] }));
   for (const l of o.loops) {
     const limits = o.limits.filter((m) => m.loop === l.id);
-    box.append(chart({ title: l.name, unit: "°C", now: o.now, lines: [{ name: "supply", cls: "blue", at, v: l.supply_c }, { name: "return", cls: "orange", at, v: l.return_c },
-      ...limits.flatMap((m) => [{ name: "highest supply", cls: "limit", at, v: m.max }, { name: "lowest supply", cls: "limit", at, v: m.min }])] }));
+    box.append(chart({ title: l.name, unit: "°C", now: o.now, lines: [{ name: t("supply"), cls: "blue", at, v: l.supply_c }, { name: t("return"), cls: "orange", at, v: l.return_c },
+      ...limits.flatMap((m) => [{ name: t("highest supply"), cls: "limit", at, v: m.max }, { name: t("lowest supply"), cls: "limit", at, v: m.min }])] }));
   }
-  for (const a of o.actuators) box.append(chart({ title: `${a.name}${known(a.pinned) ? ` (pinned ${auto(a.pinned)})` : ""}`, unit: a.unit, now: o.now, lines: [
-    { name: "measured", cls: "grey", at, v: a.measured }, { name: "in force", cls: "blue", at, v: a.in_force, step: true }, { name: "asked", cls: "orange dash", at, v: a.asked, step: true }] }));
+  for (const a of o.actuators) box.append(chart({ title: `${a.name}${known(a.pinned) ? ` (${t("pinned {0}", auto(a.pinned))})` : ""}`, unit: a.unit, now: o.now, lines: [
+    { name: t("measured"), cls: "grey", at, v: a.measured }, { name: t("in force"), cls: "blue", at, v: a.in_force, step: true }, { name: t("asked"), cls: "orange dash", at, v: a.asked, step: true }] }));
   for (const m of o.limits.filter((m) => !m.loop)) box.append(chart({ title: m.name, unit: m.unit, now: o.now, lines: [
-    { name: "measured", cls: "blue", at, v: m.value }, { name: "limit", cls: "limit", at, v: m.max }, { name: "limit", cls: "limit", at, v: m.min, noKey: m.max.some(known) }] }));
+    { name: t("measured"), cls: "blue", at, v: m.value }, { name: t("limit"), cls: "limit", at, v: m.max }, { name: t("limit"), cls: "limit", at, v: m.min, noKey: m.max.some(known) }] }));
   return box;
 }
 function siteAlarms(s) {
   const worst = { critical: 0, warning: 1, notice: 2 };
-  return s.alarms.length ? el("ul", { class: "alarms", "aria-label": "Alarms" }, [...s.alarms].sort((a, b) => worst[a.severity] - worst[b.severity]).map((a) =>
-    el("li", { class: a.severity }, el("strong", {}, `${capital(a.severity)}: ${a.text}.`), `${known(a.since) ? ` Since ${clock(a.since)}. ` : " "}${capital(a.action).replace(/\.$/, "")}. ${a.acknowledged_by ? `Seen by ${a.acknowledged_by}.` : ""} `,
-      a.acknowledged_by ? null : el("button", { type: "button", class: "link", "data-key": s.id + a.id, onclick: () => ask("Acknowledge", `${s.name}: ${a.text}.`, `/sites/${s.id}/alarms/${encodeURIComponent(a.id)}/acknowledge`, {}) }, "Acknowledge")))) : null;
+  return s.alarms.length ? el("ul", { class: "alarms", "aria-label": t("Alarms") }, [...s.alarms].sort((a, b) => worst[a.severity] - worst[b.severity]).map((a) =>
+    el("li", { class: a.severity }, el("strong", {}, `${t(capital(a.severity))}: ${a.text}.`), `${known(a.since) ? ` ${t("Since {0}.", clock(a.since))} ` : " "}${capital(a.action).replace(/\.$/, "")}. ${a.acknowledged_by ? t("Seen by {0}.", a.acknowledged_by) : ""} `,
+      a.acknowledged_by ? null : el("button", { type: "button", class: "link", "data-key": s.id + a.id, onclick: () => ask("Acknowledge", `${s.name}: ${a.text}.`, `/sites/${s.id}/alarms/${encodeURIComponent(a.id)}/acknowledge`, {}) }, t("Acknowledge"))))) : null;
 }
 
 // ---- drawing -----------------------------------------------------------------------------------------------------
 let drawn = {};
+// Draws anew what holds details, and leaves those open that were.
+function keepOpen(box, redraw) {
+  const open = [...box.querySelectorAll("details[open][data-key]")].map((d) => d.dataset.key);
+  redraw();
+  for (const d of box.querySelectorAll("details[data-key]")) if (open.includes(d.dataset.key)) d.open = true;
+}
 function draw() {
   drawOverall();
   const root = $("sites"), focus = document.activeElement && document.activeElement.dataset && document.activeElement.dataset.key;
@@ -213,8 +124,8 @@ function draw() {
     let parts = drawn[s.id];
     if (!parts) {
       const box = el("article", { class: "site", "aria-label": s.name });
-      parts = drawn[s.id] = { box, head: el("div"), alarms: el("div"), figures: el("div"), rec: el("div"), charts: el("div"), shown: null };
-      box.append(parts.head, parts.alarms, parts.figures, parts.rec, parts.charts);
+      parts = drawn[s.id] = { box, head: el("div"), alarms: el("div"), figures: el("div"), plant: el("div"), rec: el("div"), charts: el("div"), shown: null, drawnPlant: null };
+      box.append(parts.head, parts.alarms, parts.figures, parts.rec, parts.plant, parts.charts);
       root.append(box);
     }
     parts.box.classList.toggle("stale", s.link.state !== "up" || s.clock_age_s > 300);
@@ -223,7 +134,11 @@ function draw() {
     parts.alarms.hidden = !alarms;
     parts.alarms.replaceChildren(...(alarms ? [alarms] : []));
     parts.figures.replaceChildren(siteFigures(s));
-    parts.rec.replaceChildren(siteRecommendation(s));
+    keepOpen(parts.rec, () => parts.rec.replaceChildren(siteRecommendation(s)));
+    if (parts.drawnPlant !== topologies[s.id] && !parts.plant.matches(":hover, :focus-within")) {
+      keepOpen(parts.plant, () => parts.plant.replaceChildren(schematic(s, topologies[s.id], overviews[s.id])));
+      parts.drawnPlant = topologies[s.id];
+    }
     // A chart under the pointer stays still until the pointer leaves.
     if (parts.shown !== overviews[s.id] && !parts.charts.matches(":hover")) {
       parts.charts.replaceChildren(siteCharts(s));
@@ -240,38 +155,38 @@ function drawOverall() {
     box.children[0].textContent = mark; box.children[1].textContent = word; box.children[2].textContent = why;
     document.title = `${word} – Tramuntana`;
   };
-  if (wasGone) return set("bad", "✕", "Service gone", "What is shown below is old.");
-  if ($("login").open) return set("unknown", "○", "Signed out", "Sign in to see the plant.");
-  if (!sites.length) return set("unknown", "○", "No sites", "The configuration names none.");
+  if (wasGone) return set("bad", "✕", t("Service gone"), t("What is shown below is old."));
+  if ($("login").open) return set("unknown", "○", t("Signed out"), t("Sign in to see the plant."));
+  if (!sites.length) return set("unknown", "○", t("No sites"), t("The configuration names none."));
   const alarms = sites.flatMap((s) => s.alarms.map((a) => ({ ...a, site: s.name })));
   const bad = sites.filter((s) => s.link.state === "down" || s.mode === "fail-safe"), critical = alarms.filter((a) => a.severity === "critical");
-  if (bad.length || critical.length) return set("bad", "✕", "Act now", bad.map((s) => `${s.name}: ${s.link.state === "down" ? "link down" : "fail-safe"}`).concat(critical.map((a) => `${a.site}: ${a.text}`)).slice(0, 2).join(" · "));
+  if (bad.length || critical.length) return set("bad", "✕", t("Act now"), bad.map((s) => `${s.name}: ${t(s.link.state === "down" ? "link down" : "fail-safe")}`).concat(critical.map((a) => `${a.site}: ${a.text}`)).slice(0, 2).join(" · "));
   const warning = alarms.filter((a) => a.severity === "warning"), slow = sites.filter((s) => s.link.state !== "up" || s.mode === "guarded" || s.clock_age_s > 300);
-  if (warning.length || slow.length) return set("warn", "▲", "Needs a look", warning.map((a) => `${a.site}: ${a.text}`).concat(slow.map((s) => `${s.name}: ${s.link.state !== "up" ? "link " + s.link.state : s.mode === "guarded" ? "guarded" : "clock stands still"}`)).slice(0, 2).join(" · "));
-  set("ok", "●", "All well", `${sites.length} ${sites.length === 1 ? "site" : "sites"} connected`);
+  if (warning.length || slow.length) return set("warn", "▲", t("Needs a look"), warning.map((a) => `${a.site}: ${a.text}`).concat(slow.map((s) => `${s.name}: ${s.link.state !== "up" ? `${t("Link")} ${t(s.link.state)}` : t(s.mode === "guarded" ? "guarded" : "clock stands still")}`)).slice(0, 2).join(" · "));
+  set("ok", "●", t("All well"), t(sites.length === 1 ? "{0} site connected" : "{0} sites connected", sites.length));
 }
 function drawHints() {
-  $("hints").replaceChildren(...sites.map((s) => {
+  keepOpen($("hints"), () => $("hints").replaceChildren(...sites.map((s) => {
     const h = hints[s.id];
-    if (!h || h.error) return el("div", {}, el("h3", {}, s.name), el("p", { class: "quiet" }, h ? h.error : "Loading."));
-    return el("div", { class: "scroll list" }, el("table", {}, el("caption", {}, `${s.name}: made ${clock(h.made_at)}, valid until ${clock(h.valid_until)}`),
-      el("thead", {}, el("tr", {}, el("th", { scope: "col", class: "n" }, "Rank"), el("th", { scope: "col" }, "Rack"), el("th", { scope: "col" }, "Class"), el("th", { scope: "col", class: "n" }, "Free GPUs"), el("th", { scope: "col", class: "n" }, "Marginal kWh/GPU-h"), el("th", { scope: "col" }, "Reason"))),
-      el("tbody", {}, h.racks.slice(0, 12).map((r) => el("tr", {}, el("td", { class: "n" }, String(r.rank)), el("td", {}, r.rack), el("td", {}, r.job_class), el("td", { class: "n" }, num(r.gpus_free, 0)), el("td", { class: "n" }, num(r.marginal_kwh_per_gpu_hour, 3)), el("td", {}, r.reason))))));
-  }));
+    if (!h || h.error) return el("div", {}, el("h3", {}, s.name), el("p", { class: "quiet" }, h ? h.error : t("Loading.")));
+    return heatMap(s, h);
+  })));
 }
 function drawDemo(d) {
   const names = Object.entries(d.sites || {}).concat(d.total ? [["total", d.total]] : []), arms = ["baseline", "recommended", "optimum"];
-  const columns = [["it_kwh", "IT kWh", 0], ["cooling_kwh", "Cooling kWh", 0], ["loss_kwh", "Losses kWh", 0], ["gpu_hours", "GPU-hours", 0], ["kwh_per_gpu_hour", "kWh/GPU-h", 4], ["pue", "PUE", 4], ["minutes_beyond_limit", "Beyond a limit, min", 0]];
-  const rows = names.flatMap(([name, arm]) => arms.filter((a) => arm && arm[a]).map((a) => el("tr", {}, el("td", {}, name), el("td", {}, a), columns.map(([k, , n]) => el("td", { class: "n" }, num(arm[a][k], n))))));
+  const columns = [["it_kwh", t("IT kWh"), 0], ["cooling_kwh", t("Cooling kWh"), 0], ["loss_kwh", t("Losses kWh"), 0], ["gpu_hours", t("GPU-hours"), 0], ["kwh_per_gpu_hour", "kWh/GPU-h", 4], ["pue", "PUE", 4], ["minutes_beyond_limit", t("Beyond a limit, min"), 0]];
+  const rows = names.flatMap(([name, arm]) => arms.filter((a) => arm && arm[a]).map((a) => el("tr", {}, el("td", {}, t(name)), el("td", {}, t(a)), columns.map(([k, , n]) => el("td", { class: "n" }, num(arm[a][k], n))))));
   $("demo").hidden = !rows.length;
-  $("demo").querySelector(".scroll").replaceChildren(el("table", {}, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Site"), el("th", { scope: "col" }, "Setpoints"), columns.map(([, h]) => el("th", { scope: "col", class: "n" }, h)))), el("tbody", {}, rows)));
+  $("demo").querySelector(".scroll").replaceChildren(el("table", {}, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, t("Site")), el("th", { scope: "col" }, t("Setpoints")), columns.map(([, h]) => el("th", { scope: "col", class: "n" }, h)))), el("tbody", {}, rows)));
 }
 
 // ---- acts --------------------------------------------------------------------------------------------------------
 let pending = null;
-function ask(title, what, path, body) {
+// `body` is what is sent, or a function that says it; `fields` are asked besides who and why.
+function ask(title, what, path, body, ...fields) {
   pending = { path, body };
-  $("act-h").textContent = title; $("act-what").textContent = what; $("act-error").textContent = ""; $("act-why").value = "";
+  $("act-fields").replaceChildren(...fields);
+  $("act-h").textContent = t(title); $("act-what").textContent = what; $("act-error").textContent = ""; $("act-why").value = "";
   $("act-who").value = $("act-who").value || localStorage.getItem("who") || "";
   $("act").showModal();
 }
@@ -283,12 +198,12 @@ $("act").querySelector("form").addEventListener("submit", async (e) => {
   localStorage.setItem("who", who);
   $("act-yes").disabled = true;
   try {
-    const answer = await fetch(api(pending.path), { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ ...pending.body, who, why: $("act-why").value.trim() }), signal: AbortSignal.timeout(15000) });
+    const answer = await fetch(api(pending.path), { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ ...(typeof pending.body === "function" ? pending.body() : pending.body), who, why: $("act-why").value.trim() }), signal: AbortSignal.timeout(15000) });
     const body = await answer.json();
     if (!answer.ok) throw new Error(`${body.detail}; ${body.mend}`);
     $("act").close();
     refresh(true);
-  } catch (why) { $("act-error").textContent = "Not done: " + why.message; }
+  } catch (why) { $("act-error").textContent = `${t("Not done")}: ${why.message}`; }
   $("act-yes").disabled = false;
 });
 
@@ -310,7 +225,7 @@ async function present(token) {
 $("login").addEventListener("cancel", (e) => e.preventDefault());
 $("login").querySelector("form").addEventListener("submit", async (e) => {
   e.preventDefault();
-  try { await present($("login-token").value.trim()); location.reload(); } catch (why) { $("login-error").textContent = "Not let in: " + why.message; }
+  try { await present($("login-token").value.trim()); location.reload(); } catch (why) { $("login-error").textContent = `${t("Not let in")}: ${why.message}`; }
   $("login-token").value = "";
 });
 $("sign-out").addEventListener("click", async () => { await present(""); location.reload(); });
@@ -324,8 +239,8 @@ function orderText(act) {
 function drawActs(list) {
   const rows = list.map((e) => el("tr", {}, el("td", {}, stamp(e.at)), el("td", {}, e.site), el("td", {}, e.who), el("td", {}, orderText(e.act)), el("td", {}, e.why)));
   $("acts").replaceChildren(rows.length
-    ? el("table", {}, el("thead", {}, el("tr", {}, ...["When", "Site", "Who", "What", "Why"].map((h) => el("th", { scope: "col" }, h)))), el("tbody", {}, rows))
-    : el("p", { class: "quiet" }, "Nothing yet."));
+    ? el("table", {}, el("thead", {}, el("tr", {}, ...["When", "Site", "Who", "What", "Why"].map((h) => el("th", { scope: "col" }, t(h))))), el("tbody", {}, rows))
+    : el("p", { class: "quiet" }, t("Nothing yet.")));
 }
 
 // ---- any point ---------------------------------------------------------------------------------------------------
@@ -334,11 +249,11 @@ async function search() {
   if (!site) return;
   try {
     const page = await get(`/points?limit=100&site=${encodeURIComponent(site)}&q=${encodeURIComponent($("t-q").value)}`);
-    $("t-count").textContent = page.total > page.points.length ? `${num(page.total, 0)} points match; the first ${page.points.length} are shown. More words narrow it.` : `${num(page.total, 0)} points match.`;
+    $("t-count").textContent = page.total > page.points.length ? t("{0} points match; the first {1} are shown. More words narrow it.", num(page.total, 0), page.points.length) : t("{0} points match.", num(page.total, 0));
     $("t-list").tBodies[0].replaceChildren(...page.points.map((p) => {
       const row = el("tr", { class: picked && picked.site === p.site && picked.id === p.id ? "on" : "" });
-      row.append(el("td", {}, el("button", { class: "link", type: "button", onclick: () => { for (const r of $("t-list").tBodies[0].rows) r.className = ""; row.className = "on"; picked = p; trend(); } }, p.path), el("div", { class: "quiet" }, [p.object_name, p.process_area.join(" "), p.is_setpoint ? "setpoint" : ""].filter(Boolean).join(" · "))),
-        el("td", { class: "n" }, p.state_text || `${auto(p.last_value)} ${p.unit}`), el("td", { class: "n" }, age(p.age_s)), el("td", {}, p.quality || "no value yet"));
+      row.append(el("td", {}, el("button", { class: "link", type: "button", onclick: () => { for (const r of $("t-list").tBodies[0].rows) r.className = ""; row.className = "on"; picked = p; trend(); } }, p.path), el("div", { class: "quiet" }, [p.object_name, p.process_area.join(" "), p.is_setpoint ? t("setpoint") : ""].filter(Boolean).join(" · "))),
+        el("td", { class: "n" }, p.state_text || `${auto(p.last_value)} ${p.unit}`), el("td", { class: "n" }, age(p.age_s)), el("td", {}, p.quality ? t(p.quality) : t("no value yet")));
       return row;
     }));
   } catch (why) { $("t-count").textContent = why.message; }
@@ -347,7 +262,7 @@ async function trend() {
   if (!picked) return;
   const box = $("t-chart"), hours = Number($("t-hours").value), wanted = picked;
   const to = wanted.last_at != null ? wanted.last_at + 1 : null;
-  if (to == null) { box.replaceChildren(el("p", { class: "quiet" }, "This point has no value yet.")); return; }
+  if (to == null) { box.replaceChildren(el("p", { class: "quiet" }, t("This point has no value yet."))); return; }
   try {
     const s = await get(`/series?site=${encodeURIComponent(wanted.site)}&point=${wanted.id}&from=${to - hours * 3600000}&to=${to}`);
     if (wanted !== picked) return;
@@ -357,9 +272,9 @@ async function trend() {
       const url = URL.createObjectURL(new Blob([csv], { type: "text/csv" }));
       el("a", { href: url, download: `${s.site}-${s.path.replace(/[^A-Za-z0-9._-]+/g, "_")}.csv` }).click();
       setTimeout(() => URL.revokeObjectURL(url), 1000);
-    } }, "Download CSV");
-    box.replaceChildren(chart({ title: s.path, unit: s.unit || "as sent", wide: true, height: 240, lines: [{ name: "max", cls: "grey dot", at, v: line("max") }, { name: "min", cls: "grey dot", at, v: line("min") }, { name: "mean", cls: "blue", at, v: line("mean") }] }),
-      el("p", { class: "quiet" }, `${s.rows.length} buckets of ${age(s.step_s)}`), el("div", { class: "buttons" }, save));
+    } }, t("Download CSV"));
+    box.replaceChildren(chart({ title: s.path, unit: s.unit || t("as sent"), wide: true, height: 240, lines: [{ name: "max", cls: "grey dot", at, v: line("max") }, { name: "min", cls: "grey dot", at, v: line("min") }, { name: "mean", cls: "blue", at, v: line("mean") }] }),
+      el("p", { class: "quiet" }, t("{0} buckets of {1}", s.rows.length, age(s.step_s))), el("div", { class: "buttons" }, save));
   } catch (why) { box.replaceChildren(el("p", { class: "error" }, why.message)); }
 }
 $("search").addEventListener("submit", (e) => { e.preventDefault(); search(); });
@@ -384,13 +299,14 @@ async function refresh(now) {
   fetching = true; refreshed = Date.now();
   await Promise.all(sites.map(async (s) => {
     const id = encodeURIComponent(s.id);
-    const [o, r, h] = await Promise.allSettled([get(`/sites/${id}/overview?hours=${$("hours").value}`), get(`/recommendations?site=${id}&limit=5`), get(`/placement/hints?site=${id}`)]);
+    const [o, r, h, p] = await Promise.allSettled([get(`/sites/${id}/overview?hours=${$("hours").value}`), get(`/recommendations?site=${id}&limit=12`), get(`/placement/hints?site=${id}`), get(`/sites/${id}/topology`)]);
     if (o.status === "fulfilled") overviews[s.id] = o.value;
     if (r.status === "fulfilled") recommendations[s.id] = r.value;
+    if (p.status === "fulfilled") topologies[s.id] = p.value;
     hints[s.id] = h.status === "fulfilled" ? h.value : { error: h.reason.message };
   }));
   try { drawActs(await get("/audit?limit=20")); } catch { /* shown again with the next change */ }
-  try { drawDemo(await get("/demo")); } catch { /* none yet */ }
+  try { drawDemo((await get("/demo")) || {}); } catch { /* shown with the next refresh */ }
   fetching = false;
   draw(); drawHints();
   if (queued) { queued = false; refresh(true); }
@@ -402,7 +318,7 @@ function gone() {
   if (Date.now() - lastHeard < 8000) return;
   wasGone = true;
   $("gone").hidden = false;
-  $("gone").textContent = `The service does not answer${lastHeard ? ` since ${new Date(lastHeard).toLocaleTimeString("en-GB")}` : ""}. This page tries again by itself; the plant keeps its own control.`;
+  $("gone").textContent = t(lastHeard ? "The service does not answer since {0}. This page tries again by itself; the plant keeps its own control." : "The service does not answer. This page tries again by itself; the plant keeps its own control.", new Date(lastHeard).toLocaleTimeString(LOCALE));
   drawOverall();
 }
 function listen() {
@@ -414,6 +330,7 @@ function listen() {
     if (Date.now() - lastHeard > 8000) poll();
   });
 }
+speak();
 session();
 poll().then(() => refresh(true));
 listen();

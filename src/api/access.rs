@@ -135,7 +135,7 @@ pub struct Login {
 /// What a request needs, from its method and path alone.
 pub fn need(method: &Method, path: &str) -> Need {
     match path {
-        "/" | "/app.js" | "/style.css" | "/api/v1/health" | "/api/v1/session" => Need::Nothing,
+        "/" | "/words.js" | "/draw.js" | "/plant.js" | "/app.js" | "/style.css" | "/api/v1/health" | "/api/v1/session" => Need::Nothing,
         _ if method == Method::GET || method == Method::HEAD => Need::Read,
         p if p.starts_with("/api/v1/placement/") || p.starts_with("/k8s/") => Need::Place,
         _ => Need::Operate,
@@ -194,7 +194,7 @@ pub(super) async fn session(Extension(gate): Extension<Arc<dyn Gatekeeper>>, req
 
 /// Keeps a token in the browser as a cookie; an empty one takes it away.
 #[utoipa::path(post, path = "/api/v1/session", request_body = Login,
-    responses((status = 200, body = Session), (status = 400, body = Problem, content_type = "application/problem+json"),
+    responses((status = 200, body = Session), (status = 204, description = "the cookie is gone: an empty token signs out"), (status = 400, body = Problem, content_type = "application/problem+json"),
         (status = 401, body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn login(
     Extension(gate): Extension<Arc<dyn Gatekeeper>>,

@@ -17,7 +17,7 @@ const RETRY_MS: u64 = 1000;
 
 /// Server-sent events: `sites` with all site states as data, each time that something changed.
 #[utoipa::path(get, path = "/api/v1/events",
-    responses((status = 200, body = String, content_type = "text/event-stream"), (status = 503, body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, description = "event `sites`, data: a JSON list of SiteStatus", content_type = "text/event-stream"), (status = 503, body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn events(State(backend): State<Shared>, headers: HeaderMap) -> Result<Response, Fault> {
     let mut changes = backend.changes();
     let seen = headers.get("last-event-id").and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());

@@ -14,6 +14,7 @@
 pub mod access;
 pub mod chart;
 pub mod model;
+pub mod topology;
 
 mod acts;
 mod error;
@@ -138,6 +139,7 @@ pub fn guarded(backend: Arc<dyn Backend>, gate: Arc<dyn access::Gatekeeper>) -> 
         .route("/api/v1/sites", get(routes::sites))
         .route("/api/v1/sites/{id}", get(routes::site))
         .route("/api/v1/sites/{id}/overview", get(routes::overview))
+        .route("/api/v1/sites/{id}/topology", get(routes::topology))
         .route("/api/v1/sites/{id}/mode", post(acts::mode))
         .route("/api/v1/sites/{id}/hold", post(acts::hold))
         .route("/api/v1/sites/{id}/pin", post(acts::pin))

@@ -1,4 +1,4 @@
-//! The built-in page: three files inside the binary, nothing from elsewhere.
+//! The built-in page: its files inside the binary, nothing from elsewhere.
 
 use super::Shared;
 use axum::Router;
@@ -7,6 +7,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 const INDEX: &str = include_str!("../../dashboards/web/index.html");
+const WORDS: &str = include_str!("../../dashboards/web/words.js");
+const DRAW: &str = include_str!("../../dashboards/web/draw.js");
+const PLANT: &str = include_str!("../../dashboards/web/plant.js");
 const SCRIPT: &str = include_str!("../../dashboards/web/app.js");
 const STYLE: &str = include_str!("../../dashboards/web/style.css");
 
@@ -16,8 +19,15 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
 pub(super) fn routes() -> Router<Shared> {
     Router::new()
         .route("/", get(|| async { file("text/html; charset=utf-8", INDEX) }))
-        .route("/app.js", get(|| async { file("text/javascript; charset=utf-8", SCRIPT) }))
+        .route("/words.js", get(|| async { script(WORDS) }))
+        .route("/draw.js", get(|| async { script(DRAW) }))
+        .route("/plant.js", get(|| async { script(PLANT) }))
+        .route("/app.js", get(|| async { script(SCRIPT) }))
         .route("/style.css", get(|| async { file("text/css; charset=utf-8", STYLE) }))
+}
+
+fn script(text: &'static str) -> Response {
+    file("text/javascript; charset=utf-8", text)
 }
 
 fn file(kind: &'static str, text: &'static str) -> Response {

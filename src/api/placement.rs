@@ -40,6 +40,17 @@ const STALE: &str = "place without hints until fresh ones come; see /api/v1/heal
 
 fn fresh(backend: &Shared, site: &str, job_class: Option<&str>) -> Result<Hints, Fault> {
     let Some(hints) = backend.hints(site, job_class) else {
+        if let (Some(class), Some(all)) = (job_class, backend.hints(site, None)) {
+            let known: std::collections::BTreeSet<&str> =
+                all.partitions.iter().flat_map(|p| p.job_classes.iter().map(String::as_str)).collect();
+            let known = known.into_iter().collect::<Vec<_>>().join(", ");
+            let shown: String = class.chars().take(60).collect();
+            return Err(Fault::unknown(
+                "job_class",
+                format!("no partition of {site} takes {shown:?}"),
+                format!("its classes are: {known}"),
+            ));
+        }
         return Err(Fault::unavailable(format!("{site} has no placement hints yet"), STALE));
     };
     if hints.now >= hints.valid_until {

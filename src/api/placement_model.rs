@@ -6,6 +6,13 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+/// A whole number of GPUs, also where it is written with a point: to JSON `4.0` is an integer.
+fn whole<'de, D: serde::Deserializer<'de>>(d: D) -> Result<u32, D::Error> {
+    let n = f64::deserialize(d)?;
+    let fits = n.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&n);
+    if fits { Ok(n as u32) } else { Err(serde::de::Error::custom(format!("{n} is no whole number of GPUs"))) }
+}
+
 /// Version of the hints and of ranks.
 pub const HINTS_VERSION: u32 = 1;
 
@@ -255,6 +262,7 @@ pub struct RankSite {
 #[serde(deny_unknown_fields)]
 pub struct NodeOccupancy {
     pub node: String,
+    #[serde(deserialize_with = "whole")]
     pub gpus_free: u32,
 }
 
@@ -265,6 +273,7 @@ pub struct JobOccupancy {
     pub id: String,
     #[serde(default)]
     pub nodes: Vec<String>,
+    #[serde(deserialize_with = "whole")]
     pub gpus: u32,
     /// Waits for resources (else it runs).
     #[serde(default)]

@@ -2,6 +2,7 @@
 
 use super::model::*;
 use super::query::{Params, SeriesQuery, series_step};
+use super::topology::Topology;
 use super::{Fault, Problem, Shared, blocking, chart};
 use crate::reading::PointId;
 use crate::time::{Span, Timestamp};
@@ -55,6 +56,14 @@ pub(super) async fn overview(State(backend): State<Shared>, Path(id): Path<Strin
     let hours = Params::read(&uri, &["hours"])?.number("hours", 24.0, 0.25, 168.0)?;
     let site = find_site(&backend, &id)?;
     blocking(|| backend.overview(&site.id, hours)).map(Json)
+}
+
+/// The equipment of one site, what serves what, and what each piece says now.
+#[utoipa::path(get, path = "/api/v1/sites/{id}/topology", params(("id" = String, Path)),
+    responses((status = 200, body = Topology), (status = 404, body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn topology(State(backend): State<Shared>, Path(id): Path<String>) -> Result<Json<Topology>, Fault> {
+    let site = find_site(&backend, &id)?;
+    Ok(Json(super::topology::topology(&site.id, &backend.points(&site.id))))
 }
 
 /// Points with their newest values, in pages.
@@ -237,11 +246,8 @@ pub(super) async fn refusals(State(backend): State<Shared>, uri: Uri) -> Result<
     Ok(Json(backend.refusals(limit)))
 }
 
-/// The demonstration's result table; 404 where there is none.
-#[utoipa::path(get, path = "/api/v1/demo",
-    responses((status = 200, body = serde_json::Value), (status = 404, body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn demo(State(backend): State<Shared>) -> Result<Json<serde_json::Value>, Fault> {
-    let none =
-        || Fault::unknown("demo", "there is no demonstration result", "run `tramuntana demo`; the result is there when its days are done");
-    backend.demo().map(Json).ok_or_else(none)
+/// The demonstration's result table; null where there is none.
+#[utoipa::path(get, path = "/api/v1/demo", responses((status = 200, body = Option<serde_json::Value>)))]
+pub(super) async fn demo(State(backend): State<Shared>) -> Json<Option<serde_json::Value>> {
+    Json(backend.demo())
 }

@@ -11,6 +11,7 @@ use super::views::{self, at, band, baseline_of_day, held_text, known, line, link
 use crate::api::chart::{ActuatorChart, LimitChart, LoopChart, Overview};
 use crate::api::model::*;
 use crate::api::{Backend, ExtenderVerb, Fault, SERIES_ROWS_MAX, SeriesQuery};
+use crate::control::controller::OrderError;
 use crate::control::{self, Operation, Order};
 use crate::event::{HINTS, INFLUX_READS, Tally};
 use crate::site::SiteFile;
@@ -151,10 +152,11 @@ impl ServiceBackend {
         }
         let mut core = s.core();
         let at = core.ingest.clock().unwrap_or_else(host_now);
-        core.brain
-            .controller
-            .order(order.clone(), who, why, at, &s.tally)
-            .map_err(|e| Fault::invalid("order", e.to_string(), "see /api/v1/sites for actuators and bounds"))?;
+        core.brain.controller.order(order.clone(), who, why, at, &s.tally).map_err(|e| match &e {
+            OrderError::NoActuator { .. } => Fault::unknown("actuator", e.to_string(), "GET /api/v1/sites/{id}/overview lists them"),
+            OrderError::NoLoop { .. } => Fault::unknown("loop", e.to_string(), "GET /api/v1/sites lists them"),
+            OrderError::OutOfBounds { .. } => Fault::invalid("value", e.to_string(), "give a value within the bounds"),
+        })?;
         drop(core);
         self.file(ActOf { site, at, who, why, act: serde_json::json!(order) });
         tracing::info!(site, "{who}: {text}{}", if why.is_empty() { String::new() } else { format!(" ({why})") });

@@ -6,7 +6,8 @@
 //! in force ── errors drift from the score ──────────────> the one that stood by is in force again
 //! ```
 //! New versions go to `<data_dir>/models/`, never into the shipped folder. Each verdict, with both scores, is a record of
-//! the store (kind `forecast`), lies beside the promoted model as `standing.json`, and is shown as a notice.
+//! the store (kind `forecast`), lies beside the promoted model as `standing.json`, and is shown as a notice. A version that was
+//! rolled back keeps its folder with `rolled_back.json` in it, and no later start takes it.
 
 use super::config::{Config, ConfiguredSite};
 use super::site_task::SiteShared;
@@ -28,6 +29,11 @@ const WINDOW: f64 = 0.15;
 /// Outcomes in service before drift is judged: a few bad hours are not drift.
 const DRIFT_AFTER: Span = Span::hours(24);
 const SEED: u64 = 9001;
+/// Kind of the store's records of verdicts.
+const KIND: &str = "forecast";
+
+/// Beside a version that is not to be taken again.
+const ROLLED_BACK: &str = "rolled_back.json";
 
 /// What a site's schedule remembers.
 struct Plan {
@@ -42,11 +48,18 @@ pub fn folder(data_dir: &Path) -> PathBuf {
     data_dir.join("models")
 }
 
-/// The newest version that a service of this data directory has promoted.
+/// The newest version that a service of this data directory has promoted and not rolled back.
 pub fn newest(data_dir: &Path, family: &str, targets: &[String]) -> Option<Forecaster> {
     let models = folder(data_dir);
-    let version = versions(&models, family).last().copied()?;
+    let stands = |version: &&u64| !models.join(family).join(version.to_string()).join(ROLLED_BACK).exists();
+    let version = versions(&models, family).iter().rev().find(stands).copied()?;
     Forecaster::load(&models, &format!("{family}/{version}"), Some(targets)).ok()
+}
+
+/// When a site's load model was last judged: the schedule goes on from there after a restart.
+fn last_judged(store: &dyn Store, site: &str) -> Option<Timestamp> {
+    let all = store.records(KIND, site, Timestamp(0), Timestamp(i64::MAX), 1).ok()?;
+    all.last().map(|r| r.at)
 }
 
 /// Runs until the service stops.
@@ -66,8 +79,8 @@ pub async fn run(config: Config, sites: Vec<Arc<SiteShared>>, store: Arc<dyn Sto
         }
         for plan in &mut plans {
             let Some(now) = plan.shared.core().ingest.clock() else { continue };
-            roll_back(plan, &*store, now);
-            let last = *plan.last.get_or_insert(now);
+            roll_back(plan, &*store, &config.data_dir, now);
+            let last = *plan.last.get_or_insert_with(|| last_judged(&*store, plan.shared.id()).unwrap_or(now).min(now));
             if now - last < Span::hours(i64::from(config.forecast.retrain_hours)) {
                 continue;
             }
@@ -112,7 +125,7 @@ pub fn challenge(
     let standing = judge(champion_score, (challenger.name(), challenger_score));
     let json = serde_json::to_vec_pretty(&standing).map_err(|e| e.to_string())?;
     let id = standing.challenger.replace('/', "-");
-    store.put_record("forecast", &site.file.site.id, now, &id, &json).map_err(|e| e.to_string())?;
+    store.put_record(KIND, &site.file.site.id, now, &id, &json).map_err(|e| e.to_string())?;
     if standing.verdict == Verdict::Kept {
         return Ok(Some((standing, None)));
     }
@@ -142,25 +155,42 @@ fn settle(plan: &mut Plan, promoted: Option<Forecaster>, standing: &Standing, no
 }
 
 /// Puts the former champion back in force where the new one's errors have drifted.
-fn roll_back(plan: &mut Plan, store: &dyn Store, now: Timestamp) {
+fn roll_back(plan: &mut Plan, store: &dyn Store, data_dir: &Path, now: Timestamp) {
     let Some((_, since)) = &plan.stand_by else { return };
     if now - *since < DRIFT_AFTER {
         return;
     }
     let mut core = plan.shared.core();
-    let drift = core.brain.forecaster.as_ref().and_then(Forecaster::drift);
-    if drift.is_none_or(|d| d < DRIFT) {
-        return;
-    }
+    let Some(drift) = core.brain.forecaster.as_ref().and_then(drifted) else { return };
     let Some((old, _)) = plan.stand_by.take() else { return };
-    let gone = core.brain.forecaster.as_ref().map_or_else(String::new, |f| f.name().to_owned());
-    let text =
-        format!("load model {gone}: errors {:.1} times those of its score; {} is in force again", drift.unwrap_or(f64::NAN), old.name());
-    tracing::warn!(site = plan.shared.id(), "{text}");
-    let json = serde_json::json!({ "rolled_back": gone, "in_force": old.name(), "drift": drift }).to_string();
-    if let Err(e) = store.put_record("forecast", plan.shared.id(), now, &format!("rollback-{}", gone.replace('/', "-")), json.as_bytes()) {
-        tracing::error!("{e}");
+    let Some(gone) = core.brain.forecaster.replace(old.clone()) else { return };
+    match set_aside(store, data_dir, plan.shared.id(), gone.name(), old.name(), drift, now) {
+        Ok(text) => {
+            tracing::warn!(site = plan.shared.id(), "{text}");
+            core.brain.model_news = Some((now, text));
+        }
+        Err(why) => tracing::error!(site = plan.shared.id(), "load model {} rolled back, but not on disk: {why}", gone.name()),
     }
-    core.brain.model_news = Some((now, text));
-    core.brain.forecaster = Some(old);
+}
+
+/// Error in service over that of the score, where it is beyond what a model in force may have.
+pub fn drifted(in_force: &Forecaster) -> Option<f64> {
+    in_force.drift().filter(|d| *d >= DRIFT)
+}
+
+/// Files that version `gone` was rolled back to version `back`, and sees to it that no later start takes it. Says so in words.
+pub fn set_aside(
+    store: &dyn Store,
+    data_dir: &Path,
+    site: &str,
+    gone: &str,
+    back: &str,
+    drift: f64,
+    now: Timestamp,
+) -> Result<String, String> {
+    let json = serde_json::json!({ "rolled_back": gone, "in_force": back, "drift": drift, "at": now }).to_string();
+    store.put_record(KIND, site, now, &format!("rollback-{}", gone.replace('/', "-")), json.as_bytes()).map_err(|e| e.to_string())?;
+    let dir = folder(data_dir).join(gone);
+    std::fs::write(dir.join(ROLLED_BACK), json).map_err(|e| format!("{}: {e}", dir.display()))?;
+    Ok(format!("load model {gone}: errors {drift:.1} times those of its score; {back} is in force again"))
 }

@@ -39,15 +39,15 @@ impl Table {
             None => return Ok(out),
         };
         for chunk in loads.chunks(TARGETS_PER_PASS) {
-            let mut columns = Vec::new();
-            let mut exprs = Vec::new();
+            let (mut columns, mut staged, mut exprs) = (Vec::new(), Vec::new(), Vec::new());
             for (i, (_, load)) in chunk.iter().enumerate() {
                 let y: Vec<Option<f64>> = load.values.iter().map(|v| v.is_finite().then_some(*v)).collect();
                 columns.push(Column::new(format!("y{i}").into(), y));
+                staged.extend(smoothed(spec, i));
                 exprs.extend(expressions(spec, i));
             }
             let fail = |e: PolarsError| ForecastError::Features { target: chunk[0].0.to_owned(), why: e.to_string() };
-            let frame = DataFrame::new(columns).map_err(fail)?.lazy().select(exprs).collect().map_err(fail)?;
+            let frame = DataFrame::new(columns).map_err(fail)?.lazy().with_columns(staged).select(exprs).collect().map_err(fail)?;
             for (i, (name, load)) in chunk.iter().enumerate() {
                 let known = Known { load, inputs, plans };
                 out.push(
@@ -98,11 +98,36 @@ pub(super) fn naive(level: f64, day: bool, week: bool, own: impl Fn(usize) -> f6
     [if level.is_finite() { 0.0 } else { f64::NAN }, at(day, 0), at(week, 3), at(week, 6)]
 }
 
+fn roll(n: usize) -> RollingOptionsFixedWindow {
+    RollingOptionsFixedWindow { window_size: n, min_periods: n, ..Default::default() }
+}
+
+/// What several horizons share of target number `i`: its smoothed form `around<i>`, and `days<i>_<n>`, its sum over the last `n` days at
+/// this time of day, this row's among them.
+fn smoothed(spec: &Spec, i: usize) -> Vec<Expr> {
+    let y = || col(format!("y{i}"));
+    let mut out = vec![y().rolling_mean(roll(2 * spec.around_rows() + 1)).alias(format!("around{i}"))];
+    if spec.knows_week() {
+        let mut counts: Vec<usize> = spec.horizons.iter().map(|h| days(spec.days_back(spec.rows(*h)))).collect();
+        counts.sort_unstable();
+        counts.dedup();
+        for n in counts {
+            let sum = (0..n as i64).map(|d| y().shift(lit(d * spec.day_rows() as i64))).reduce(|a, b| a + b);
+            out.extend(sum.map(|s| s.alias(format!("days{i}_{n}"))));
+        }
+    }
+    out
+}
+
+/// Days that the mean day is made of where the newest that is known lies `first` days back.
+fn days(first: usize) -> usize {
+    PROFILE_DAYS.max(first) + 1 - first
+}
+
 /// Lazy expressions of target number `i`, named `<i>_<number>`: shared ones, then those of each horizon.
 fn expressions(spec: &Spec, i: usize) -> Vec<Expr> {
     let y = || col(format!("y{i}"));
     let ago = |rows: i64| y().shift(lit(rows));
-    let roll = |n: usize| RollingOptionsFixedWindow { window_size: n, min_periods: n, ..Default::default() };
     let step = || {
         let d = y() - ago(1);
         when(d.clone().gt(lit(0.0))).then(d.clone()).otherwise(lit(0.0) - d)
@@ -114,11 +139,11 @@ fn expressions(spec: &Spec, i: usize) -> Vec<Expr> {
         out.push(step().rolling_mean(roll(w - 1)));
     }
     let day = spec.day_rows() as i64;
-    let width = 2 * spec.around_rows() + 1;
-    let around = |back: i64, k: i64| y().rolling_mean(roll(width)).shift(lit(spec.around_ends(back as usize, k as usize) as i64)) - y();
+    let around = |back: i64, k: i64| col(format!("around{i}")).shift(lit(spec.around_ends(back as usize, k as usize) as i64)) - y();
     for h in &spec.horizons {
         let k = spec.rows(*h);
         let first = spec.days_back(k) as i64;
+        let n = days(first as usize);
         let k = k as i64;
         if spec.knows_day() {
             out.extend([ago(day * first - k) - y(), ago(day * first - k) - ago(day * first), around(day * first, k)]);
@@ -126,11 +151,9 @@ fn expressions(spec: &Spec, i: usize) -> Vec<Expr> {
         if spec.knows_week() {
             let weeks = 7 * ((first + 6) / 7);
             out.extend([ago(day * weeks - k) - y(), ago(day * weeks - k) - ago(day * weeks), around(day * weeks, k)]);
-            let days = first..=(PROFILE_DAYS as i64).max(first);
-            let n = days.clone().count() as f64;
-            let sum = |f: &dyn Fn(i64) -> Expr| days.clone().map(f).reduce(|a, b| a + b).unwrap_or(lit(0.0));
-            out.push(sum(&|d| ago(day * d - k)) / lit(n) - y());
-            out.push(sum(&|d| ago(day * d - k) - ago(day * d)) / lit(n));
+            let sum = |rows: i64| col(format!("days{i}_{n}")).shift(lit(rows));
+            out.push(sum(day * first - k) / lit(n as f64) - y());
+            out.push((sum(day * first - k) - sum(day * first)) / lit(n as f64));
         }
     }
     out.into_iter().enumerate().map(|(j, e)| e.alias(format!("{i}_{j}"))).collect()

@@ -1,7 +1,7 @@
 //! Pictures of a backtest: fans against truth, calibration, error by hour and horizon, weights. Each as SVG and PNG.
 
 use super::ReportError;
-use super::frame::{AMBER, BLUE_, FONT, GREEN_, INK, ORANGE, PALETTE, SKY, SOFT, fonts};
+use super::frame::{AMBER, BLUE_, Canvas, FONT, GREEN_, INK, Key, ORANGE, PALETTE, Pen, SKY, SOFT, fonts};
 use crate::time::Timestamp;
 use jiff::tz::TimeZone;
 use plotters::coord::Shift;
@@ -58,9 +58,9 @@ pub fn draw(plots: &Plots, dir: &Path) -> Result<Vec<PathBuf>, ReportError> {
         out.extend([svg, png]);
         Ok(())
     };
-    picture("fans", (1600, 80 + 380 * rows), &|p| p.paint(plots, Kind::Fans))?;
+    picture("fans", (1600, 120 + 380 * rows), &|p| p.paint(plots, Kind::Fans))?;
     picture("calibration", (900, 820), &|p| p.paint(plots, Kind::Calibration))?;
-    picture("errors", (1600, 760), &|p| p.paint(plots, Kind::Errors))?;
+    picture("errors", (1600, 800), &|p| p.paint(plots, Kind::Errors))?;
     picture("weights", (1600, 80 + 460 * rows), &|p| p.paint(plots, Kind::Weights))?;
     Ok(out)
 }
@@ -114,7 +114,20 @@ fn paint<DB: DrawingBackend>(root: &DrawingArea<DB, Shift>, plots: &Plots, kind:
         Kind::Errors => "mean absolute error of the chosen model by local hour; and of each model by horizon",
         Kind::Weights => "shares of the blend; what the ridge and the trees lean on",
     };
-    let (top, rest) = root.split_vertically(70);
+    let keys = match kind {
+        Kind::Fans => vec![
+            Key::Area(BLUE_, "80 % band, paler: 90 %".into()),
+            Key::Line(Pen::new(BLUE_, 3), "p50".into()),
+            Key::Line(Pen::new(ORANGE, 3), "truth".into()),
+        ],
+        Kind::Errors => {
+            let line = |(i, h): (usize, &HorizonErrors)| Key::Line(Pen::new(PALETTE[i % PALETTE.len()], 3), format!("{} ahead", h.name));
+            plots.horizons.iter().enumerate().map(line).collect()
+        }
+        Kind::Calibration | Kind::Weights => vec![],
+    };
+    let (top, rest) = root.split_vertically(if keys.is_empty() { 70 } else { 110 });
+    Canvas { area: &top }.legend(&keys, (24, 84), 1_560, true)?;
     top.draw_text(&format!("{}: {head}", plots.title), &TextStyle::from((FONT, 26)).color(&INK), (24, 22)).map_err(say)?;
     match kind {
         Kind::Fans => each(&rest, plots, fan),
@@ -177,21 +190,14 @@ fn fan<DB: DrawingBackend>(area: &DrawingArea<DB, Shift>, h: &HorizonErrors, zon
         fans.iter().map(|f| (f.at.0, f.edges[high])).chain(fans.iter().rev().map(|f| (f.at.0, f.edges[low]))).collect()
     };
     for (low, high, alpha) in [(0, 4, 0.18), (1, 3, 0.28)] {
-        chart
-            .draw_series(std::iter::once(Polygon::new(ribbon(low, high), BLUE_.mix(alpha))))
-            .map_err(say)?
-            .label(if low == 0 { "90 % band" } else { "80 % band" })
-            .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 18, y + 5)], BLUE_.mix(alpha + 0.15).filled()));
+        chart.draw_series(std::iter::once(Polygon::new(ribbon(low, high), BLUE_.mix(alpha)))).map_err(say)?;
     }
-    for (name, colour, value) in [("p50", BLUE_, 2), ("truth", ORANGE, 9)] {
-        let line = fans.iter().map(|f| (f.at.0, f.edges.get(value).copied().unwrap_or(f.truth)));
-        chart
-            .draw_series(LineSeries::new(line, colour.stroke_width(2)))
-            .map_err(say)?
-            .label(name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
-    }
-    chart.configure_series_labels().label_font((FONT, 15)).background_style(WHITE.mix(0.8)).border_style(SOFT).draw().map_err(say)
+    let mut line = |colour: RGBColor, value: fn(&Fan) -> f64| {
+        chart.draw_series(LineSeries::new(fans.iter().map(|f| (f.at.0, value(f))), colour.stroke_width(2))).map_err(say).map(drop)
+    };
+    line(BLUE_, |f| f.edges[2])?;
+    line(ORANGE, |f| f.truth)?;
+    Ok(())
 }
 
 fn calibration<DB: DrawingBackend>(area: &DrawingArea<DB, Shift>, plots: &Plots) -> Result<(), String> {
@@ -263,16 +269,11 @@ fn errors<DB: DrawingBackend>(area: &DrawingArea<DB, Shift>, plots: &Plots) -> R
         .label_style((FONT, 15))
         .draw()
         .map_err(say)?;
-    for (i, (h, line)) in plots.horizons.iter().zip(&by_hour).enumerate() {
+    for (i, line) in by_hour.iter().enumerate() {
         let colour = PALETTE[i % PALETTE.len()];
         let points = line.iter().enumerate().filter(|(_, v)| v.is_finite()).map(|(k, v)| (k as f64, *v));
-        chart
-            .draw_series(LineSeries::new(points, colour.stroke_width(2)))
-            .map_err(say)?
-            .label(format!("{} ahead", h.name))
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
+        chart.draw_series(LineSeries::new(points, colour.stroke_width(2))).map_err(say)?;
     }
-    chart.configure_series_labels().label_font((FONT, 15)).background_style(WHITE.mix(0.8)).border_style(SOFT).draw().map_err(say)?;
     // Relative to persistence, so that horizons stand side by side.
     let panels = right.split_evenly((1, plots.horizons.len().max(1)));
     for (panel, h) in panels.iter().zip(&plots.horizons) {

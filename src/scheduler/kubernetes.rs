@@ -64,9 +64,11 @@ fn get<'a>(v: &'a Value, names: &[&str]) -> Option<&'a Value> {
 
 /// Reads a message; `Err` says which field is wrong.
 pub fn args(v: &Value) -> Result<Args, (String, String)> {
-    let pod = get(v, &["Pod", "pod"]).ok_or(("Pod".to_owned(), "is missing".to_owned()))?;
+    let pod = get(v, &["Pod", "pod"]).filter(|p| p.is_object()).ok_or(("Pod".to_owned(), "is missing".to_owned()))?;
     let names = match get(v, &["NodeNames", "nodeNames", "nodenames"]) {
-        Some(Value::Array(list)) => Some(list.iter().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>()),
+        Some(Value::Array(list)) if list.iter().all(Value::is_string) => {
+            Some(list.iter().filter_map(Value::as_str).map(str::to_owned).collect::<Vec<_>>())
+        }
         Some(_) => return Err(("NodeNames".into(), "is no list of names".into())),
         None => None,
     };

@@ -7,6 +7,10 @@ use std::time::Instant;
 use tramuntana::forecast::{Series, Spec, Table, Training, Window, train};
 use tramuntana::time::{Span, Timestamp};
 
+/// The service's own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn load(rows: usize, step: Span, salt: u64) -> Series {
     let mut x = salt.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let values = (0..rows)

@@ -535,10 +535,17 @@ fn the_rest_answers_in_its_shape() {
     assert_eq!(s.get("/api/v1/recommendations/r-hq-7").json()["withheld"][0]["actuator"], "rear");
     assert_eq!(s.get("/api/v1/kpis").json()[0]["period"], "today");
     assert_eq!(s.get("/api/v1/refusals?limit=5").json()[0]["reason"], "not-json");
-    s.get("/api/v1/demo").problem(404, "demo");
+    assert_eq!(s.get("/api/v1/demo").json(), serde_json::Value::Null);
     assert_eq!(s.get("/api/v1/health").status, 200);
     assert_eq!(serve(Fake::new(true)).get("/api/v1/health").status, 503);
-    for (path, kind) in [("/", "text/html"), ("/app.js", "text/javascript"), ("/style.css", "text/css")] {
+    for (path, kind) in [
+        ("/", "text/html"),
+        ("/words.js", "text/javascript"),
+        ("/draw.js", "text/javascript"),
+        ("/plant.js", "text/javascript"),
+        ("/app.js", "text/javascript"),
+        ("/style.css", "text/css"),
+    ] {
         let a = s.get(path);
         assert!(a.status == 200 && a.header("content-type").starts_with(kind) && a.text.len() > 1000, "{path}");
         assert!(!a.text.contains("https://"), "{path} must not reach outside");
@@ -581,7 +588,7 @@ fn openapi_has_every_route_and_every_reference_resolves() {
     let doc = s.get("/api/v1/openapi.json").json();
     assert!(doc["openapi"].as_str().unwrap().starts_with("3.1"));
     let routes = routes_in_source();
-    assert_eq!(routes.len(), 31);
+    assert_eq!(routes.len(), 32);
     for (method, path) in &routes {
         assert!(doc["paths"][path][method].is_object(), "{method} {path} is not in openapi.json");
     }

@@ -26,6 +26,7 @@ mod plant_model;
 mod quality;
 mod report;
 mod report_year;
+mod retrain;
 mod serve;
 mod store;
 mod store_size;

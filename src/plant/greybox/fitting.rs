@@ -296,7 +296,7 @@ pub fn fit(rows: &[Row], step: Span, site: &SiteFile, binding: &Binding, name: &
         let mut room = Vec::new();
         for i in 0..z.len() {
             for (k, m) in machines.iter().enumerate() {
-                z[i][v.machine(k)] = m.share(&v, &z[i], Some(&moving[i]), &mut room);
+                z[i][v.machine(k)] = m.share(&v, &z[i], Some(&moving[i]), 0.0, &mut room);
             }
         }
         let terms = screen(terms(&dictionary(&v, &z), &v), &z, &y, &weights);

@@ -137,13 +137,13 @@ impl Machine {
         Machine { meter, threshold_kw, mean, deviation, weights: w, ran: on.iter().sum::<f64>() / n, right: right as f64 / n }
     }
 
-    /// How likely the machine runs, 0–1.
-    pub fn share(&self, v: &Variables, z: &[f64], moving: Option<&[f64]>, room: &mut Vec<f64>) -> f64 {
+    /// How likely the machine runs, 0–1. `lean` (log-odds) is added to what the line says.
+    pub fn share(&self, v: &Variables, z: &[f64], moving: Option<&[f64]>, lean: f64, room: &mut Vec<f64>) -> f64 {
         features(v, z, moving, room);
         let sum: f64 = (room.iter().zip(&self.mean).zip(&self.deviation).zip(&self.weights))
             .map(|(((x, m), d), w)| if *d > 1e-6 { (x - m) / d * w } else { 0.0 })
             .sum();
-        let s = sigmoid(sum + self.weights.last().copied().unwrap_or(0.0));
+        let s = sigmoid(sum + self.weights.last().copied().unwrap_or(0.0) + lean);
         if s.is_finite() { s } else { self.ran }
     }
 

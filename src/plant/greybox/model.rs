@@ -129,6 +129,9 @@ pub struct GreyBox {
 pub struct Bias {
     pub cooling_kw: f64,
     pub limits: Vec<f64>,
+    /// By machine: log-odds that it runs beyond what its line says (logistic regression that goes on learning its intercept). A
+    /// constant added to the power would not move the plan away from a chiller that runs where the line says that it rests.
+    pub lean: Vec<f64>,
     /// CUSUM (Page 1954) of the cooling residual, both sides, in sigma.
     pub up: f64,
     pub down: f64,
@@ -143,6 +146,10 @@ const SLACK: f64 = 1.0;
 const REFIT: f64 = 6.0;
 const THRESHOLD: f64 = 72.0;
 const FLOOR: f64 = 0.3;
+/// What an hour of a machine that runs against its line adds to its log-odds, when half of that is forgotten, and the most of it.
+const LEAN_PER_H: f64 = 12.0;
+const LEAN_HALF_LIFE_H: f64 = 12.0;
+const LEAN_MOST: f64 = 3.0;
 
 impl GreyBox {
     fn temperature(&self, z: &[f64]) -> f64 {
@@ -162,13 +169,13 @@ impl GreyBox {
     }
 
     /// Fills what moves since the step before, as far as the data tell of such moves, and sets the machines' shares of time.
-    fn run_machines(&self, z: &mut [f64], before: Option<&[f64]>, moving: &mut Vec<f64>, room: &mut Vec<f64>) {
+    fn run_machines(&self, z: &mut [f64], before: Option<&[f64]>, lean: &[f64], moving: &mut Vec<f64>, room: &mut Vec<f64>) {
         motion::fill(&self.variables, z, before, moving);
         for (m, most) in moving.iter_mut().zip(&self.motion_most) {
             *m = m.clamp(-most, *most);
         }
         for (k, m) in self.machines.iter().enumerate() {
-            z[self.variables.machine(k)] = m.share(&self.variables, z, Some(moving), room);
+            z[self.variables.machine(k)] = m.share(&self.variables, z, Some(moving), lean.get(k).copied().unwrap_or(0.0), room);
         }
     }
 
@@ -191,7 +198,7 @@ impl GreyBox {
 
     /// The variables of a row whose predecessor is known (its setpoints and loads), loads mixed by the delay; predicted power
     /// of cooling and losses, kW. `None` where a number is missing.
-    fn predict_row(&self, row: &Row, before: Option<&Row>, z: &mut Vec<f64>) -> Option<(f64, f64)> {
+    fn predict_row(&self, row: &Row, before: Option<&Row>, lean: &[f64], z: &mut Vec<f64>) -> Option<(f64, f64)> {
         let before = before.filter(|b| (row.at - b.at).0 > 0 && (row.at - b.at).0 * 2 <= self.step.0 * 3);
         let mut was = Vec::new();
         let mixed = |r: &Row, b: Option<&Row>, z: &mut Vec<f64>| {
@@ -208,7 +215,7 @@ impl GreyBox {
             return None;
         }
         let mut moving = Vec::new();
-        self.run_machines(z, before.map(|_| was.as_slice()), &mut moving, &mut Vec::new());
+        self.run_machines(z, before.map(|_| was.as_slice()), lean, &mut moving, &mut Vec::new());
         Some(self.powers(z, &moving))
     }
 
@@ -216,7 +223,7 @@ impl GreyBox {
     pub fn observe(&mut self, row: &Row) {
         let mut z = Vec::new();
         let before = self.bias.before.take();
-        let predicted = self.predict_row(row, before.as_ref(), &mut z);
+        let predicted = self.predict_row(row, before.as_ref(), &self.bias.lean, &mut z);
         self.bias.before = Some(row.clone());
         let Some((predicted, _)) = predicted else { return };
         let share = 1.0 - (-self.step.as_secs_f64() / FOLLOW.as_secs_f64()).exp();
@@ -234,6 +241,16 @@ impl GreyBox {
             self.bias.down = (self.bias.down - (x + SLACK) * hours).max(0.0);
             self.bias.alarm = self.bias.up.max(self.bias.down) > THRESHOLD;
         }
+        self.bias.lean.resize(self.machines.len(), 0.0);
+        let hours = self.step.as_hours_f64();
+        for (k, m) in self.machines.iter().enumerate() {
+            let (kw, said) = (row.meters_kw.get(m.meter).copied().unwrap_or(f64::NAN), z[self.variables.machine(k)]);
+            if kw.is_finite() && said.is_finite() {
+                let ran = f64::from(u8::from(kw > m.threshold_kw));
+                let b = &mut self.bias.lean[k];
+                *b = (*b * 0.5_f64.powf(hours / LEAN_HALF_LIFE_H) + LEAN_PER_H * hours * (ran - said)).clamp(-LEAN_MOST, LEAN_MOST);
+            }
+        }
         self.bias.limits.resize(self.limits.len(), 0.0);
         for i in 0..self.limits.len() {
             let residual = row.limited.get(i).copied().unwrap_or(f64::NAN) - self.limit_at_rest(i, &z);
@@ -247,7 +264,7 @@ impl GreyBox {
 
     /// Measured less predicted power of all meters outside IT in one row, kW, without any bias.
     pub fn residual_kw(&self, row: &Row, before: Option<&Row>) -> Option<f64> {
-        let (cooling, loss) = self.predict_row(row, before, &mut Vec::new())?;
+        let (cooling, loss) = self.predict_row(row, before, &[], &mut Vec::new())?;
         let measured: f64 = self.meters.iter().map(|m| row.meters_kw.get(m.meter).copied().unwrap_or(f64::NAN)).sum();
         Some(measured - cooling - loss).filter(|r| r.is_finite())
     }
@@ -317,14 +334,14 @@ impl Predict for GreyBox {
             last = &step.setpoints;
             loads_before = Some(&step.loads_kw);
             felt_before.clone_from(&felt);
-            self.run_machines(&mut z, Some(&before), &mut moving, &mut room);
+            self.run_machines(&mut z, Some(&before), &self.bias.lean, &mut moving, &mut room);
             let base: f64 = (self.it.per_load.iter().zip(&self.variables.loads))
                 .map(|(k, (i, mean))| k * step.loads_kw.get(*i).copied().filter(|v| v.is_finite()).unwrap_or(*mean))
                 .sum();
             let (mut cooling, mut loss_kw) = self.powers(&z, &moving);
             if moving.iter().any(|m| *m != 0.0) {
                 // What a move costs counts; what it gives for a step only (heat that a loop's water takes up) does not.
-                self.run_machines(&mut z, None, &mut moving, &mut room);
+                self.run_machines(&mut z, None, &self.bias.lean, &mut moving, &mut room);
                 let rest = self.powers(&z, &moving);
                 (cooling, loss_kw) = (cooling.max(rest.0), loss_kw.max(rest.1));
             }

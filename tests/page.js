@@ -1,0 +1,135 @@
+// What tests/page has a browser do; see there. Arguments: address of the service, folder for pictures or "".
+// Says `ASK …` where the launcher must act, and reads a line back.
+"use strict";
+const { chromium } = require("playwright-core");
+const axeSource = require("axe-core").source;
+const readline = require("readline");
+
+const [, , address, shots] = process.argv;
+const answers = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+const ask = async (what) => { console.log("ASK " + what); return (await answers.next()).value; };
+let failed = 0;
+function check(what, ok, more) {
+  console.log(`${ok ? "ok    " : "FAILED"} ${what}${ok || !more ? "" : ": " + more}`);
+  if (!ok) failed++;
+}
+
+(async () => {
+  const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"] });
+  const open = async (options) => {
+    const page = await (await browser.newContext({ viewport: { width: 1600, height: 1200 }, locale: "en-GB", ...options })).newPage();
+    page.errors = [];
+    // Hints past their time limit are a 503 by design: here two sites have no plant.
+    page.on("console", (m) => { if (m.type() === "error" && !/^Failed to load/.test(m.text())) page.errors.push(m.text()); });
+    page.on("response", (r) => { if (r.status() >= 400 && !r.url().includes("/placement/hints")) page.errors.push(`${r.status()} ${r.url()}`); });
+    page.on("pageerror", (e) => page.errors.push(e.message));
+    await page.goto(address);
+    await page.waitForSelector("article.site svg.chart");
+    await page.waitForSelector("article.site svg.plant");
+    return page;
+  };
+  const picture = async (page, name) => { if (shots) await page.screenshot({ path: `${shots}/${name}.png` }); };
+  // A policy without inline scripts keeps axe out of the page; it is put in by the debugger instead.
+  const axe = async (page, what) => {
+    await page.evaluate(axeSource);
+    const found = await page.evaluate(() => axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"] }));
+    const told = found.violations.map((v) => `${v.id} (${v.nodes.length}): ${v.nodes[0].html.slice(0, 120)}`).join("; ");
+    check(`axe-core, ${what}: ${found.passes.length} rules hold`, !found.violations.length, told);
+  };
+
+  const page = await open({});
+  const paint = await page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0].startTime);
+  console.log(`first paint ${paint.toFixed(0)} ms`);
+  await axe(page, "light");
+  await picture(page, "overview-light");
+  const dark = await open({ colorScheme: "dark" });
+  await axe(dark, "dark");
+  await picture(dark, "overview-dark");
+  await dark.close();
+
+  // Every view.
+  const hq = page.locator('article.site[aria-label="BSC headquarters"]');
+  for (const [key, what] of [["bsc-hqlimits", "limits and setpoints"], ["bsc-hqloops", "loop by loop"], ["bsc-hqpast", "recommendations before"], ["bsc-hqhints", "hints as a table"]]) {
+    const details = page.locator(`details[data-key="${key}"]`);
+    if (key === "bsc-hqpast" && !(await details.count())) continue;
+    await details.locator("summary").click();
+    check(`view: ${what}`, (await details.locator("tbody tr").count()) > 0);
+    if (key !== "bsc-hqloops") await details.locator("summary").click();
+  }
+  check("view: schematic has racks and plant", (await hq.locator("svg.plant .rack").count()) === 16 && (await hq.locator("svg.plant .box").count()) > 5);
+  check("view: heat map has every rack", (await page.locator("ul.heat").first().locator("li").count()) === 16);
+  await page.fill("#t-q", "rack power t01");
+  await page.click('#search button[type="submit"]');
+  await page.waitForFunction(() => /^1 /.test(document.getElementById("t-count").textContent));
+  await page.click("#t-list tbody button");
+  await page.waitForSelector("#t-chart svg.chart");
+  check("view: the trend of a point", true);
+  const [download] = await Promise.all([page.waitForEvent("download"), page.click("#t-chart button")]);
+  check("view: its CSV", download.suggestedFilename().endsWith(".csv"));
+  await axe(page, "with views open");
+
+  // Keyboard: the first stop skips to the sites, and what has the focus shows it.
+  const fresh = await open({});
+  await fresh.keyboard.press("Tab");
+  check("keyboard: the first stop is the skip link", (await fresh.evaluate(() => document.activeElement.className)) === "skip");
+  await fresh.close();
+
+  // Approve: one click, a name, one click; then the request on MQTT, then what the plant says.
+  const before = Number(await ask("request"));
+  await hq.locator("button", { hasText: "Approve" }).click();
+  await page.fill("#act-who", "A. Operator");
+  await page.fill("#act-why", "test");
+  await picture(page, "approve");
+  await page.click("#act-yes");
+  const closed = async (what) => {
+    await page.waitForFunction(() => !document.getElementById("act").open || document.getElementById("act-error").textContent);
+    check(`${what}: taken`, !(await page.evaluate(() => document.getElementById("act").open)), await page.textContent("#act-error"));
+    if (await page.evaluate(() => document.getElementById("act").open)) await page.click("#act-no");
+  };
+  await closed("approve");
+  let after = before;
+  for (let i = 0; i < 100 && after <= before; i++) { await page.waitForTimeout(200); after = Number(await ask("request")); }
+  check("approve: requests go out on MQTT", after > before, `${before} before, ${after} after`);
+  await page.waitForFunction(() => [...document.querySelectorAll("#acts tbody tr")].some((r) => /approved/.test(r.textContent) && /A\. Operator/.test(r.textContent)), null, { timeout: 20000 });
+  check("approve: it stands among what operators did", true);
+  // Asked and in force meet on the same chart data that the page draws.
+  await page.waitForFunction(async () => {
+    const o = await (await fetch("/api/v1/sites/bsc-hq/overview?hours=1")).json();
+    const last = (l) => l.filter((v) => v != null).pop();
+    return o.actuators.some((a) => last(a.asked) != null && Math.abs(last(a.asked) - last(a.in_force)) < 0.051);
+  }, null, { timeout: 60000, polling: 1000 });
+  check("approve: the plant's read-back is shown", true);
+
+  // A pin and an order to one loop.
+  await hq.locator("button", { hasText: "Pin a setpoint" }).click();
+  await page.fill("#act-value", "24");
+  await page.click("#act-yes");
+  await closed("pin");
+  await page.locator('button[data-key="bsc-hqfwsshadow"]').click();
+  await axe(page, "in a dialog");
+  await page.click("#act-yes");
+  await closed("loop");
+  await page.waitForFunction(() => [...document.querySelectorAll('details[data-key="bsc-hqloops"] tbody tr')].some((r) => /Facility water/.test(r.textContent) && /shadow/.test(r.cells[1].textContent)), null, { timeout: 20000 });
+  check("loop: one loop is in shadow", true);
+
+  // Gone and back.
+  check("no error was logged", !page.errors.length, page.errors.join("; "));
+  await ask("kill");
+  await page.waitForFunction(() => /Service gone/.test(document.getElementById("overall").textContent), null, { timeout: 40000 });
+  check("killed: the page says so", !(await page.evaluate(() => document.getElementById("gone").hidden)));
+  await picture(page, "gone");
+  await ask("serve");
+  await page.waitForFunction(() => !/Service gone/.test(document.getElementById("overall").textContent), null, { timeout: 60000 });
+  check("started again: the page comes back by itself", await page.evaluate(() => document.getElementById("gone").hidden));
+
+  // Languages.
+  for (const [language, word] of [["es", "Potencia TI"], ["ca", "Potència TI"]]) {
+    await Promise.all([page.waitForNavigation(), page.selectOption("#language", language)]);
+    await page.waitForFunction((w) => document.body.textContent.includes(w), word);
+    check(`language ${language}: ${word}`, (await page.evaluate(() => document.documentElement.lang)) === language);
+  }
+  await picture(page, "overview-ca");
+  await browser.close();
+  console.log(failed ? `${failed} failed` : "the page holds");
+  process.exit(failed ? 1 : 0);
+})().catch((e) => { console.log("FAILED " + e.message.split("\n").slice(0, 4).join(" | ")); process.exit(1); });
