@@ -26,6 +26,9 @@ pub struct State<'a> {
     domains: Vec<Vec<Domain>>,
     /// Racks looked at, times slots: the search's budget is counted in these.
     pub work: u64,
+    /// Per cap: its least room, kW, and the look ([`State::looks`]) that found it. Racks share caps.
+    held: Vec<(u64, f64)>,
+    looks: u64,
 }
 
 /// Which corner a search must leave: a start and a domain.
@@ -57,7 +60,17 @@ impl<'a> State<'a> {
         for d in &mut domains {
             d.sort_by(|a, b| a.least_extra.total_cmp(&b.least_extra).then(a.racks.cmp(&b.racks)));
         }
-        State { places: vec![None; p.asks.len()], free, room_kw, load_kw, domains, work: 0, p }
+        State {
+            places: vec![None; p.asks.len()],
+            free,
+            room_kw,
+            load_kw,
+            domains,
+            work: 0,
+            held: vec![(0, 0.0); p.caps.len()],
+            looks: 0,
+            p,
+        }
     }
 
     fn until(&self, ask: &Ask, start: usize) -> usize {
@@ -136,21 +149,37 @@ impl<'a> State<'a> {
         Some(place)
     }
 
-    /// Chunks that fit on a rack from a start on, by free GPUs and each of its caps alone.
+    /// Chunks that fit on a rack from a start on, by free GPUs and each of its caps alone. Within one look (one job and start,
+    /// nothing put or taken) a cap is reckoned once.
     fn fit(&mut self, r: usize, ask: &Ask, start: usize) -> u32 {
         let (k, until) = (self.p.slots, self.until(ask, start));
         self.work += (until - start) as u64;
-        let free = self.free[r * k + start..r * k + until].iter().copied().min().unwrap_or(0) / ask.chunk;
+        // Most racks of a busy hall are full in the first slot already.
+        let row = &self.free[r * k + start..r * k + until];
+        if row.first().is_none_or(|f| *f < ask.chunk) {
+            return 0;
+        }
+        let free = row.iter().copied().min().unwrap_or(0) / ask.chunk;
         if free == 0 {
             return 0;
         }
         let chunk_kw = f64::from(ask.chunk) * ask.kw_per_gpu;
-        self.p.racks[r].caps.iter().fold(free, |fit, &c| fit.min(chunks(self.least_room(c, start, until), chunk_kw)))
+        let p = self.p;
+        p.racks[r].caps.iter().fold(free, |fit, &c| {
+            if self.held[c].0 != self.looks {
+                self.held[c] = (self.looks, self.least_room(c, start, until));
+            }
+            let room_kw = self.held[c].1;
+            if room_kw >= f64::from(fit) * chunk_kw { fit } else { fit.min(chunks(room_kw, chunk_kw)) }
+        })
     }
 
     fn least_room(&self, c: usize, start: usize, until: usize) -> f64 {
         let k = self.p.slots;
-        self.room_kw[c * k + start..c * k + until].iter().copied().fold(f64::INFINITY, f64::min)
+        self.room_kw[c * k + start..c * k + until]
+            .iter()
+            .copied()
+            .fold(f64::INFINITY, |least, room| if room < least { room } else { least })
     }
 
     /// Fills racks in the order given; `None` where they do not hold the job.
@@ -193,6 +222,7 @@ impl<'a> State<'a> {
 
     /// The cheapest way found to lay a job over some racks: cheapest rack first, fewest racks, one rack that it fits best.
     fn lay(&mut self, racks: &[usize], ask: &Ask, start: usize) -> Option<(f64, Vec<(usize, u32)>)> {
+        self.looks += 1;
         let fits: Vec<(usize, u32)> = racks.iter().map(|&r| (r, self.fit(r, ask, start))).filter(|(_, n)| *n > 0).collect();
         let need = ask.chunks();
         if fits.iter().map(|(_, n)| u64::from(*n)).sum::<u64>() < u64::from(need) {
@@ -301,6 +331,7 @@ impl<'a> State<'a> {
 /// Below this many racks a job that may leave its domain is always also tried over all of them.
 const SMALL: usize = 64;
 
+/// Whole chunks in a room; the cast cuts off, and ends at 0 and at the largest number.
 fn chunks(room_kw: f64, chunk_kw: f64) -> u32 {
-    if chunk_kw <= 0.0 { u32::MAX } else { ((room_kw + 1e-7) / chunk_kw).floor().clamp(0.0, f64::from(u32::MAX)) as u32 }
+    if chunk_kw <= 0.0 { u32::MAX } else { ((room_kw + 1e-7) / chunk_kw) as u32 }
 }
