@@ -89,8 +89,8 @@ pub struct Fleet {
     next: usize,
     pub throttled_gpu_minutes: f64,
     pub lost_gpu_hours: f64,
-    /// Jobs that started later than their slack allows.
-    pub late: u32,
+    /// Jobs that started later than their slack allows, as they started.
+    pub late: Vec<usize>,
     pub started: u32,
     pub waited_gpu_hours: f64,
 }
@@ -120,7 +120,7 @@ impl Fleet {
             next: 0,
             throttled_gpu_minutes: 0.0,
             lost_gpu_hours: 0.0,
-            late: 0,
+            late: vec![],
             started: 0,
             waited_gpu_hours: 0.0,
         }
@@ -215,7 +215,9 @@ impl Fleet {
         }
         let job = &self.jobs[j].job;
         let waited = now - job.submit;
-        self.late += u32::from(waited > job.slack);
+        if waited > job.slack {
+            self.late.push(j);
+        }
         self.started += 1;
         self.waited_gpu_hours += f64::from(job.gpus) * waited.as_hours_f64();
         self.running.push(Running { job: j, since: now, hall, racks });

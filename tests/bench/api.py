@@ -107,7 +107,8 @@ def main():
         wait("the service", lambda: get("/health"))
         start(given.bin, "simulate", "--broker", url, "--pace", "5000", "--span", "30d", stdin=subprocess.PIPE)
         site = lambda: next(s for s in get("/sites") if s["id"] == "bsc-hq")
-        wait("a day of readings", lambda: (c := site()["clock"]) and c - 1784000000000 // 86400000 * 86400000 > 26 * 3600000)
+        started = wait("the site's clock", lambda: site()["clock"])
+        wait("a day of readings", lambda: site()["clock"] - started > 24.5 * 3600000, 600)
         point = get("/points?site=bsc-hq&q=PM-IT&limit=1")["points"][0]
         to = point["last_at"] // 60000 * 60000
         of = to - 24 * 3600000

@@ -134,3 +134,29 @@ pub fn happen(case: &Case, fleet: &mut Fleet) {
     }
     hall.respec(Arc::new(spec));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::fleet::{Order, Word};
+
+    /// Where a job runs does not change when jobs start: who only says where makes no job late.
+    #[test]
+    fn jobs_of_one_hall_start_alike_wherever_they_run() {
+        let all = all();
+        let case = all.iter().find(|c| c.name == "healthy").expect("a case");
+        let case = Case { folders: &case.folders[..1], offset_k: &[0.0], share: 1.3, ..PLAIN };
+        let late = |order: Order| {
+            let world = world(&case, 11, Span::hours(72)).expect("a world");
+            let mut fleet = Fleet::new(world.halls, world.jobs, vec![], None, order);
+            while !fleet.done() {
+                fleet.advance(&mut |_, _, _| Word::Nothing);
+            }
+            (fleet.started, fleet.late)
+        };
+        let first = late(Order::FirstFit);
+        assert!(!first.1.is_empty(), "the hall must be full at times for this to say anything");
+        assert_eq!(first, late(Order::Random(3)));
+        assert_eq!(first, late(Order::SlurmDefault));
+    }
+}

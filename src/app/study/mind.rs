@@ -210,13 +210,6 @@ pub fn word(minds: &[Mind], fleet: &Fleet, j: usize, waits: bool, soon: Span) ->
     if boards.is_empty() {
         return Word::Nothing;
     }
-    // One hall whose free racks are all of the first band: a difference below what the plant model can tell is no reason to overrule
-    // the scheduler. So do Slurm's weights: nodes of one band are taken in Slurm's own order.
-    if let [only] = boards.as_slice()
-        && only.racks.iter().filter(|r| r.free_gpus > 0).all(|r| r.band == 1 && !r.strained)
-    {
-        return Word::Nothing;
-    }
     // Where no place has room for the job's power and it may not wait, the place with the most room is the least evil.
     let shares: &[f64] = if waits { &[1.0] } else { &[1.0, 0.6, 0.3, 0.05] };
     let found = shares.iter().find_map(|share| {

@@ -31,16 +31,21 @@ struct Arm {
     name: &'static str,
     order: Order,
     hints: bool,
+    /// May hints hold a job back within its slack? A job that waits ends later, and a job that comes after it may then find the
+    /// hall full: without waiting, jobs of one hall start when first fit starts them, wherever they run.
+    waits: bool,
     setpoints: bool,
 }
 
-const ARMS: [Arm; 6] = [
-    Arm { name: "first fit", order: Order::FirstFit, hints: false, setpoints: false },
-    Arm { name: "Slurm's order", order: Order::SlurmDefault, hints: false, setpoints: false },
-    Arm { name: "random", order: Order::Random(7), hints: false, setpoints: false },
-    Arm { name: "hints", order: Order::FirstFit, hints: true, setpoints: false },
-    Arm { name: "setpoints, first fit", order: Order::FirstFit, hints: false, setpoints: true },
-    Arm { name: "setpoints and hints", order: Order::FirstFit, hints: true, setpoints: true },
+const PLAIN: Arm = Arm { name: "first fit", order: Order::FirstFit, hints: false, waits: false, setpoints: false };
+const ARMS: [Arm; 7] = [
+    PLAIN,
+    Arm { name: "Slurm's order", order: Order::SlurmDefault, ..PLAIN },
+    Arm { name: "random", order: Order::Random(7), ..PLAIN },
+    Arm { name: "hints", hints: true, ..PLAIN },
+    Arm { name: "hints that may delay", hints: true, waits: true, ..PLAIN },
+    Arm { name: "setpoints, first fit", setpoints: true, ..PLAIN },
+    Arm { name: "setpoints and hints", hints: true, setpoints: true, ..PLAIN },
 ];
 
 /// What one run of one arm came to.
@@ -57,7 +62,8 @@ struct Run {
     it_kwh: f64,
     cooling_kwh: f64,
     chiller_kwh: f64,
-    late: u32,
+    /// Jobs that started after their slack had ended, ascending.
+    late: Vec<usize>,
     started: u32,
     unfinished: usize,
     waited_h_per_job: f64,
@@ -127,6 +133,7 @@ fn one(case: &Case, world: &World, arm: Arm, seed: u64, arrivals: Option<Arrival
             if !arm.hints {
                 return Word::Nothing;
             }
+            let may_wait = may_wait && arm.waits;
             // A job that waits is asked for again with the next board, or when it may not wait any more.
             if may_wait && waits.get(&j) == Some(&stamp) {
                 return Word::Wait;
@@ -153,7 +160,11 @@ fn one(case: &Case, world: &World, arm: Arm, seed: u64, arrivals: Option<Arrival
         it_kwh: sum(&|a| a.it_kwh),
         cooling_kwh: sum(&|a| a.cooling_kwh),
         chiller_kwh: sum(&|a| ["fws-chiller", "cold-chiller"].iter().filter_map(|c| a.components_kwh.get(*c)).sum()),
-        late: fleet.late,
+        late: {
+            let mut late = fleet.late.clone();
+            late.sort_unstable();
+            late
+        },
         started: fleet.started,
         unfinished: fleet.unfinished(),
         waited_h_per_job: fleet.waited_gpu_hours / f64::from(fleet.started.max(1)),
@@ -164,7 +175,7 @@ fn shown(r: &Run) -> Value {
     json!({
         "seed": r.seed, "arm": r.arm, "kwh_per_gpu_hour": r.kwh_per_gpu_hour, "kwh": r.kwh, "gpu_hours": r.gpu_hours,
         "lost_gpu_hours": r.lost_gpu_hours, "throttled_gpu_minutes": r.throttled_gpu_minutes,
-        "minutes_beyond_limit": r.beyond_limit_minutes, "it_kwh": r.it_kwh, "cooling_kwh": r.cooling_kwh, "chiller_kwh": r.chiller_kwh, "late_jobs": r.late, "jobs": r.started,
+        "minutes_beyond_limit": r.beyond_limit_minutes, "it_kwh": r.it_kwh, "cooling_kwh": r.cooling_kwh, "chiller_kwh": r.chiller_kwh, "late_jobs": r.late.len(), "jobs": r.started,
         "unfinished": r.unfinished, "gpu_hours_waited_per_job": r.waited_h_per_job,
     })
 }
@@ -193,7 +204,7 @@ fn table(runs: &[Run], arms: &[Arm]) -> String {
             mean(&of(a.name, &|r| r.throttled_gpu_minutes)),
             mean(&of(a.name, &|r| r.lost_gpu_hours)),
             mean(&of(a.name, &|r| r.beyond_limit_minutes)),
-            mean(&of(a.name, &|r| f64::from(r.late))),
+            mean(&of(a.name, &|r| r.late.len() as f64)),
             mean(&of(a.name, &|r| r.it_kwh)),
             mean(&of(a.name, &|r| r.cooling_kwh)),
             mean(&of(a.name, &|r| r.chiller_kwh)),
@@ -216,6 +227,24 @@ fn table(runs: &[Run], arms: &[Arm]) -> String {
             "  hints on top of moving setpoints: {:+.3} % ± {:.3}\n",
             both.mean,
             both.half_width_95.unwrap_or(f64::INFINITY)
+        ));
+    }
+    for a in arms.iter().filter(|a| a.hints) {
+        // Jobs that one arm starts too late and the other in time, a seed.
+        let beyond = |late: &str, kept: &str| {
+            let of = |name: &str| -> Vec<&Run> { runs.iter().filter(|r| r.arm == name).collect() };
+            let counts: Vec<f64> = of(late)
+                .iter()
+                .zip(of(kept))
+                .map(|(l, k)| l.late.iter().filter(|j| k.late.binary_search(j).is_err()).count() as f64)
+                .collect();
+            mean(&counts)
+        };
+        out.push_str(&format!(
+            "  late under {:?}, in time under first fit: {:.1} jobs a seed; the other way round: {:.1}\n",
+            a.name,
+            beyond(a.name, arms[0].name),
+            beyond(arms[0].name, a.name)
         ));
     }
     let hours = of(arms[0].name, &|r| r.gpu_hours);

@@ -125,7 +125,13 @@ pub fn document(books: &[Book], order: &Order) -> Result<(Document, Vec<gpu::Job
         to: p.local(p.grid.to),
         sites: books.iter().map(|b| format!("{} ({})", b.name, b.id)).collect(),
         group,
-        labels: books.iter().map(|b| b.label.clone()).filter(|l| !l.is_empty()).collect(),
+        // Each once: the sites of a group often say the same of themselves.
+        labels: books.iter().fold(Vec::new(), |mut seen, b| {
+            if !b.label.is_empty() && !seen.contains(&b.label) {
+                seen.push(b.label.clone());
+            }
+            seen
+        }),
         figures: vec![],
         tables: vec![],
         charts: vec![],
