@@ -44,7 +44,8 @@ fn log(jobs: &[Job], gpus: u32, start: Timestamp, step: Span) -> JobBook {
             queue.push_back(next);
             next += 1;
         }
-        while let Some(j) = queue.pop_front_if(|j| jobs[*j].gpus <= free) {
+        while let Some(&j) = queue.front().filter(|j| jobs[**j].gpus <= free) {
+            queue.pop_front();
             free -= jobs[j].gpus;
             jobs[j].started = Some(now);
             running.push(j);
