@@ -95,7 +95,7 @@ def main():
 
     try:
         broker, web, peer, metrics = port(), port(), port(), port()
-        (scratch / "m.conf").write_text(f"listener {broker} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n")
+        (scratch / "m.conf").write_text(f"listener {broker} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\nmax_queued_messages 0\n")
         start("mosquitto", "-c", scratch / "m.conf")
         wait("mosquitto", lambda: socket.create_connection(("127.0.0.1", broker)).close() is None)
         url, api = f"mqtt://127.0.0.1:{broker}", f"http://127.0.0.1:{web}"
