@@ -232,6 +232,10 @@ impl Service {
             config.notify.clone(),
             stopped.clone(),
         )));
+        match super::hatch::open(Arc::clone(&embedded), stopped.clone()) {
+            Ok(task) => tasks.push(task),
+            Err(e) => tracing::warn!("no backup while this service runs: {e}"),
+        }
         let addr = listener.local_addr().map_err(|e| e.to_string())?;
         let gate = Keyring::open(&config.data_dir, config.access.clone(), config.https.cert.is_some(), Arc::clone(&gate_tally));
         let router = crate::api::guarded(backend.clone(), Arc::new(gate));

@@ -19,6 +19,7 @@ mod greybox;
 mod influx;
 mod ingest;
 mod link;
+mod operation;
 mod placement;
 mod placement_boards;
 mod plant;
