@@ -46,6 +46,16 @@ pub struct DemoView {
     pub baseline_energy: std::collections::BTreeMap<String, Vec<(Timestamp, f64, f64)>>,
 }
 
+/// Orders count where somebody carries them out.
+fn in_charge(s: &SiteShared) -> Result<(), Fault> {
+    match s.charge.standing().filter(|l| !l.in_charge) {
+        Some(l) => {
+            Err(Fault::conflict(format!("{}: this service {}", s.id(), l.text()), "give the order to the service that is in charge"))
+        }
+        None => Ok(()),
+    }
+}
+
 impl ServiceBackend {
     pub fn new(
         sites: Vec<Arc<SiteShared>>,
@@ -109,6 +119,7 @@ impl ServiceBackend {
             time_zone: s.site.site.time_zone.clone(),
             mode: mode.replace('-', "_"),
             mode_why,
+            stands_by: s.charge.standing().filter(|l| !l.in_charge).map(|l| l.text()),
             held: brain.controller.orders().hold.as_ref().map(held_text),
             loops: loops(s, &core),
             clock: clock.map(|c| c.0),
@@ -150,6 +161,7 @@ impl ServiceBackend {
         if who.trim().is_empty() {
             return Err(Fault::invalid("who", "is empty", "say who acts: it goes into the audit trail"));
         }
+        in_charge(s)?;
         let mut core = s.core();
         let at = core.ingest.clock().unwrap_or_else(host_now);
         core.brain.controller.order(order.clone(), who, why, at, &s.tally).map_err(|e| match &e {
@@ -158,6 +170,7 @@ impl ServiceBackend {
             OrderError::OutOfBounds { .. } => Fault::invalid("value", e.to_string(), "give a value within the bounds"),
         })?;
         drop(core);
+        s.charge.tell();
         self.file(ActOf { site, at, who, why, act: serde_json::json!(order) });
         tracing::info!(site, "{who}: {text}{}", if why.is_empty() { String::new() } else { format!(" ({why})") });
         s.changed();
@@ -427,6 +440,8 @@ impl Backend for ServiceBackend {
                 continue;
             }
             let at = core.ingest.clock().unwrap_or_else(host_now);
+            in_charge(s)?;
+            s.charge.tell();
             core.brain
                 .controller
                 .approve(id, &act.who, &act.why, at)

@@ -98,6 +98,8 @@ pub struct Brain {
     dry_bulb: Series,
     wet_bulb: Series,
     next_tick: Option<Timestamp>,
+    /// The next beat ticks, wherever it lies between two ticks.
+    at_once: bool,
     last_beat: Option<Timestamp>,
     pace: Span,
     /// What a warming site was last said to wait for.
@@ -147,6 +149,7 @@ impl Brain {
             meters: Vec::new(),
             racks: Vec::new(),
             next_tick: None,
+            at_once: false,
             last_beat: None,
             pace: Span::ZERO,
         }
@@ -169,12 +172,20 @@ impl Brain {
         let sample = self.sample(&view, latest);
         self.journal.sample(sample);
         let tick = self.site.control.tick();
+        let at_once = std::mem::take(&mut self.at_once);
         match self.next_tick {
+            Some(_) if at_once => return self.tick(now, view, None, catalogue, latest, tally),
             // A clock that was set back far begins anew.
             Some(due) if now < due && due - now <= Span(2 * tick.0) => return Beat::default(),
             _ => self.next_tick = Some(now.floor(tick) + tick),
         }
-        self.tick(now, view, catalogue, latest, tally)
+        let row = self.journal.close(now);
+        self.tick(now, view, row, catalogue, latest, tally)
+    }
+
+    /// Takes charge after another service: the next beat ticks, so that no request lapses. The account of the tick goes on.
+    pub fn tick_next(&mut self) {
+        self.at_once = true;
     }
 
     /// Learns how often the site's clock moves.
@@ -281,11 +292,11 @@ impl Brain {
         &mut self,
         now: Timestamp,
         mut view: View,
+        row: Option<Row>,
         catalogue: &Catalogue,
         latest: &dyn Fn(PointId) -> Option<Latest>,
         tally: &Tally,
     ) -> Beat {
-        let row = self.journal.close(now);
         if let Some(row) = &row {
             self.remember(row);
         }

@@ -211,3 +211,109 @@ fn a_backup_under_load_restores_whole_with_all_that_was_acknowledged() {
     assert!(run(&["store", "restore", "--from", &copy, "--data-dir", &back]).unwrap_err().contains("not finished"));
     std::fs::remove_dir_all(&dir).expect("scratch goes");
 }
+
+fn signal(service: &Service, name: &str) {
+    let sent = std::process::Command::new("kill").args([&format!("-{name}"), &service.child.0.id().to_string()]).status();
+    assert!(sent.expect("kill runs").success());
+}
+
+#[test]
+fn sigterm_under_load_ends_in_order_and_loses_nothing() {
+    let dir = scratch("drain");
+    let port = free_port();
+    let Some(_broker) = mosquitto(&dir, port, "allow_anonymous true\nmax_inflight_messages 200") else { return };
+    let (conf, data) = (config(&dir, port), dir.join("data"));
+    let mut service = serve(&dir, &conf, &data);
+    wait("the link", || metric(&service.api, "tramuntana_link_up") == 1.0);
+    let publisher = Publisher::start(port);
+    wait("readings", || metric(&service.api, "tramuntana_readings_stored_total") > 2_000.0);
+    // Those that would hold it up: a page that listens, a request that never ends, a connection that says nothing, and a
+    // backup whose reader takes nothing.
+    let address = service.api.trim_start_matches("http://").to_owned();
+    let hangers: Vec<std::net::TcpStream> =
+        ["GET /api/v1/events HTTP/1.1\r\nhost: localhost\r\n\r\n", "POST /api/v1/placement/rank HT", ""]
+            .iter()
+            .map(|text| {
+                let mut s = std::net::TcpStream::connect(&address).expect("connected");
+                std::io::Write::write_all(&mut s, text.as_bytes()).expect("written");
+                s
+            })
+            .collect();
+    let mut reader = std::os::unix::net::UnixStream::connect(data.join("service.sock")).expect("the hatch");
+    std::io::Write::write_all(&mut reader, b"backup\n").expect("asked");
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let begun = std::time::Instant::now();
+    signal(&service, "TERM");
+    let mut ended = None;
+    wait("the end", || {
+        ended = service.child.0.try_wait().expect("a state");
+        ended.is_some()
+    });
+    println!("SIGTERM under load, with three connections and a backup hanging: ended after {:.2} s", begun.elapsed().as_secs_f64());
+    assert!(ended.is_some_and(|s| s.success()), "{ended:?}");
+    let log = std::fs::read_to_string(dir.join("serve.log")).expect("a log");
+    assert!(log.contains("stopped in") && !log.contains("panic"), "{log}");
+    assert!(!data.join("service.sock").exists());
+    drop((hangers, reader));
+    let sent = publisher.sent();
+    drop(publisher);
+    // Once more: the broker's session brings what was not acknowledged.
+    let service = serve(&dir, &conf, &data);
+    let mut last = (0.0, std::time::Instant::now());
+    wait("the rest", || {
+        let n = metric(&service.api, "tramuntana_readings_stored_total") + metric(&service.api, "tramuntana_readings_duplicate_total");
+        if n != last.0 {
+            last = (n, std::time::Instant::now());
+        }
+        last.1.elapsed().as_secs_f64() > 2.0
+    });
+    drop(service);
+    let there = numbers(&data.to_string_lossy());
+    assert!(there.len() as u64 >= sent, "{} of {sent}", there.len());
+    assert!(there.iter().zip(0..).all(|((n, times), i)| *n == i && *times == 1), "gaps or doubles");
+    std::fs::remove_dir_all(&dir).expect("scratch goes");
+}
+
+#[test]
+fn sighup_takes_a_good_configuration_and_leaves_a_bad_one() {
+    let dir = scratch("reload");
+    let port = free_port();
+    let Some(_broker) = mosquitto(&dir, port, "allow_anonymous true") else { return };
+    let (conf, data) = (config(&dir, port), dir.join("data"));
+    run(&["token", "create", "--data-dir", &data.to_string_lossy(), "--name", "desk", "--role", "viewer"]).expect("a token");
+    let text = std::fs::read_to_string(&conf).expect("text");
+    let with = |more: &str| std::fs::write(&conf, text.replace("[[inline]]", &format!("{more}\n[[inline]]"))).expect("written");
+    with("[access]\nanonymous = \"viewer\"");
+    let service = serve(&dir, &conf, &data);
+    let log = || std::fs::read_to_string(dir.join("serve.log")).expect("a log");
+    let status = || {
+        let answer = ureq::get(format!("{}/api/v1/sites", service.api)).config().http_status_as_error(false).build().call();
+        answer.map(|a| a.status().as_u16()).unwrap_or(0)
+    };
+    assert_eq!(status(), 200);
+    let told = |what: &str| {
+        signal(&service, "HUP");
+        wait(what, || log().contains(what));
+    };
+    // What is wrong is named with its place, and changes nothing.
+    with("[access]\nanonimous = \"viewer\"");
+    told("unknown field `anonimous`");
+    assert!(log().contains("goes on with the configuration that it has") && log().contains("line 4"), "{}", log());
+    with("[store]\nhot_days = 500");
+    told("raw_days = 400 must be above hot_days = 500");
+    with("[notify]\nwebhook = \"ftp://x\"");
+    told("webhook = \"ftp://x\"");
+    assert_eq!(status(), 200);
+    // What may change at once does; what cannot is named and stays.
+    with("listen = \"127.0.0.1:1\"\n[store]\nhot_days = 2\n[mqtt]\nclient_id = \"other\"");
+    std::fs::write(&conf, std::fs::read_to_string(&conf).expect("text").replace("key = \"n\"", "key = \"m\"")).expect("written");
+    told("in force now: [store], [access]");
+    assert!(log().contains("waits for a restart: [mqtt], site op\n"), "{}", log());
+    assert_eq!(status(), 401, "nobody is let in without a token any more");
+    with("[access]\nanonymous = \"viewer\"\n[store]\nhot_days = 2");
+    told("in force now: [access] ");
+    assert_eq!(status(), 200);
+    assert_eq!(metric(&service.api, "tramuntana_config_read_total"), 5.0);
+    drop(service);
+    std::fs::remove_dir_all(&dir).expect("scratch goes");
+}
