@@ -110,7 +110,9 @@ impl ServiceBackend {
         let total = it.zip(cooling).map(|(i, c)| i + c + loss.unwrap_or(0.0));
         let demo = self.demo_view();
         let baseline_kw = demo.as_ref().and_then(|d| at(d.baseline_cooling_kw.get(s.id())?, clock?));
-        let (mode, mode_why) = (brain.controller.mode().name().to_owned(), why_text(brain.controller.mode()));
+        let stands_by = s.charge.standing().filter(|l| !l.in_charge).map(|l| l.text());
+        let mode = brain.controller.mode().name().to_owned();
+        let mode_why = stands_by.clone().unwrap_or_else(|| why_text(brain.controller.mode()));
         let clock_age_s = (moved > 0).then(|| (host.0 - moved) as f64 / 1e3);
         SiteStatus {
             id: s.id().to_owned(),
@@ -119,7 +121,7 @@ impl ServiceBackend {
             time_zone: s.site.site.time_zone.clone(),
             mode: mode.replace('-', "_"),
             mode_why,
-            stands_by: s.charge.standing().filter(|l| !l.in_charge).map(|l| l.text()),
+            stands_by,
             held: brain.controller.orders().hold.as_ref().map(held_text),
             loops: loops(s, &core),
             clock: clock.map(|c| c.0),

@@ -183,6 +183,11 @@ impl Brain {
         self.tick(now, view, row, catalogue, latest, tally)
     }
 
+    /// Beats that came with a later one in one batch: no sample and no tick, but a stride that is not mistaken for the plant's pace.
+    pub fn passed(&mut self, beats: &[Timestamp]) {
+        beats.iter().for_each(|t| self.keep_pace(*t));
+    }
+
     /// Takes charge after another service: the next beat ticks, so that no request lapses. The account of the tick goes on.
     pub fn tick_next(&mut self) {
         self.at_once = true;
@@ -486,5 +491,25 @@ impl Brain {
                 })
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn beats_of_one_batch_are_not_a_slow_plant() {
+        let site = SiteFile::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("sensors/bsc-hq/site.toml")).unwrap();
+        let (tick, mut brain) = (site.control.tick(), Brain::new(Arc::new(site), None, None));
+        let at = |n: i64| Timestamp(1_784_000_000_000) + Span(n * tick.0);
+        // One service that lags behind takes three beats at once, twice.
+        for first in [0, 3, 6] {
+            brain.passed(&[at(first), at(first + 1)]);
+            brain.keep_pace(at(first + 2));
+        }
+        assert_eq!((brain.pace, brain.site.control.tick()), (tick, tick));
+        assert_eq!(brain.last_beat, Some(at(8)));
     }
 }

@@ -420,6 +420,9 @@ fn beat(shared: &SiteShared, taken: &Taken) -> Option<(Timestamp, super::brain::
         }),
     }?;
     let Core { ingest, brain } = core;
+    if let (ClockSource::Bms, [earlier @ .., _]) = (shared.site.bus.clock, taken.heartbeats.as_slice()) {
+        brain.passed(earlier);
+    }
     let latest = |id| ingest.good(id).copied();
     let beat = brain.beat(now, ingest.catalogue(), &latest, shared.broker_up(), &shared.tally);
     let idle = shared.pending_fit.lock().unwrap_or_else(|e| e.into_inner()).is_none();
