@@ -141,6 +141,9 @@ struct Lease {
     epoch: u64,
     /// Nobody is in charge any more: the holder has ended, or its connection has.
     released: bool,
+    /// Told at a beat, with our heartbeat: the others' patience begins anew. What is told between two beats is news only, so that the plant
+    /// never waits longer for a heartbeat than they wait for the lease.
+    beat: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     handed: Option<Handed>,
 }
@@ -179,7 +182,7 @@ impl Heard {
         if lease.released && lease.epoch == self.epoch() && !same && self.newest.is_some() {
             return;
         }
-        if !lease.released {
+        if !lease.released && lease.beat {
             self.at = now;
         }
         let handed = lease.handed.clone().or_else(|| if same { self.newest.as_ref()?.handed.clone() } else { None });
@@ -219,14 +222,14 @@ impl LeaseTask {
         format!("{}/lease/{}", self.us(), self.shared.id())
     }
 
-    fn text(&self, holder: &str, epoch: u64, released: bool, handed: Option<Handed>) -> Vec<u8> {
-        let lease = Lease { holder: holder.into(), name: self.settings.name.clone(), epoch, released, handed };
+    fn text(&self, holder: &str, epoch: u64, released: bool, beat: bool, handed: Option<Handed>) -> Vec<u8> {
+        let lease = Lease { holder: holder.into(), name: self.settings.name.clone(), epoch, released, beat, handed };
         serde_json::to_vec(&lease).unwrap_or_default()
     }
 
-    fn say(&self, writer: &Publisher, holder: &str, epoch: u64, released: bool) {
+    fn say(&self, writer: &Publisher, holder: &str, epoch: u64, released: bool, beat: bool) {
         let handed = self.shared.core().brain.controller.handed();
-        let out = Outgoing { topic: self.topic(), payload: self.text(holder, epoch, released, Some(handed)) };
+        let out = Outgoing { topic: self.topic(), payload: self.text(holder, epoch, released, beat, Some(handed)) };
         if let Err(e) = writer.retain(out) {
             tracing::debug!(site = self.shared.id(), "lease not told: {e}");
         }
@@ -294,13 +297,13 @@ impl LeaseTask {
                 }
                 _ = beats.tick(), if writer.is_some() => {
                     if let Some(w) = &writer {
-                        self.say(&w.publisher, &holder, heard.epoch(), false);
+                        self.say(&w.publisher, &holder, heard.epoch(), false, true);
                         heartbeat(&self.shared);
                     }
                 }
                 () = self.shared.charge.news.notified(), if writer.is_some() => {
                     if let Some(w) = &writer {
-                        self.say(&w.publisher, &holder, heard.epoch(), false);
+                        self.say(&w.publisher, &holder, heard.epoch(), false, false);
                     }
                 }
                 _ = looks.tick(), if writer.is_none() => {
@@ -313,7 +316,7 @@ impl LeaseTask {
             }
         }
         if let Some(w) = writer {
-            self.say(&w.publisher, &holder, heard.epoch(), true);
+            self.say(&w.publisher, &holder, heard.epoch(), true, false);
             self.shared.charge.put(None, Standing::default());
             end(w).await;
         }
@@ -326,7 +329,7 @@ impl LeaseTask {
         let epoch = heard.epoch() + 1;
         let mut o = self.link.clone();
         (o.client_id, o.filters, o.clean_session) = (format!("tramuntana-writer-{}-{}", self.us(), self.shared.id()), vec![], true);
-        o.will = Some(Will { topic: self.topic(), payload: self.text(holder, epoch, true, None) });
+        o.will = Some(Will { topic: self.topic(), payload: self.text(holder, epoch, true, false, None) });
         // A lost connection is not made again by the link: that would force another one out.
         (o.retry_first, o.retry_longest) = (Duration::from_secs(3600), Duration::from_secs(3600));
         let (tx, inbox) = mpsc::channel(1);
@@ -344,7 +347,10 @@ impl LeaseTask {
         let before = heard.newest.take();
         let handed = before.as_ref().and_then(|l| l.handed.clone());
         let from = before.map_or_else(|| "nobody".to_owned(), |l| l.name);
-        heard.take(Lease { holder: holder.into(), name: self.settings.name.clone(), epoch, released: false, handed: None }, Instant::now());
+        heard.take(
+            Lease { holder: holder.into(), name: self.settings.name.clone(), epoch, released: false, beat: true, handed: None },
+            Instant::now(),
+        );
         {
             let mut core = self.shared.core();
             // Where the newest heartbeat has its answer already, the next one is early enough.
@@ -355,7 +361,7 @@ impl LeaseTask {
                 core.brain.tick_next();
             }
         }
-        self.say(&w.publisher, holder, epoch, false);
+        self.say(&w.publisher, holder, epoch, false, true);
         self.shared.charge.put(Some(w.publisher.clone()), Standing { in_charge: true, holder: self.settings.name.clone(), epoch });
         heartbeat(&self.shared);
         tracing::info!(site = self.shared.id(), "in charge (epoch {epoch}), after {from}");
@@ -397,7 +403,7 @@ mod tests {
     use super::*;
 
     fn lease(holder: &str, epoch: u64, released: bool) -> Lease {
-        Lease { holder: holder.into(), name: holder.into(), epoch, released, handed: None }
+        Lease { holder: holder.into(), name: holder.into(), epoch, released, beat: !released, handed: None }
     }
 
     #[test]
@@ -408,6 +414,8 @@ mod tests {
         assert!(!h.is_free(after(24), beat) && h.is_free(after(25), beat), "silent from the start");
         h.take(lease("a", 3, false), after(20));
         assert!(!h.is_free(after(44), beat) && h.is_free(after(45), beat));
+        h.take(Lease { beat: false, ..lease("a", 3, false) }, after(30));
+        assert!(h.is_free(after(45), beat), "news between two beats is no beat");
         h.take(lease("b", 2, true), after(21));
         assert!(!h.is_free(after(22), beat), "a will of an epoch that is over");
         h.take(lease("b", 3, true), after(21));
