@@ -35,8 +35,9 @@ const RECOMMENDATIONS_MAX: usize = 600;
 pub const PLAN_STEPS: usize = 24;
 pub const PLAN_STEP: Span = Span::minutes(5);
 const HORIZON: Span = Span::hours(2);
-/// Least distance between linked supply setpoints on a learnt model, which knows what a narrow one costs, K.
-const LEARNT_APPROACH_K: f64 = 0.5;
+/// Least distance between linked supply setpoints on a learnt model, K: the approach that plate exchangers are commonly chosen for. Below it pumps and
+/// chillers start at the least disturbance, and data from above it do not tell where.
+const LEARNT_APPROACH_K: f64 = 2.0;
 /// Share of the rises that a load has shown which limits must bear.
 const RISE_QUANTILE: f64 = 0.99;
 /// Beats further apart than this are a gap, not a pace.
@@ -47,7 +48,7 @@ pub fn tuning(site: &SiteFile) -> Tuning {
     let step = Span(site.control.tick().0.max(PLAN_STEP.0));
     let steps = ((HORIZON.0 / step.0) as usize).clamp(6, PLAN_STEPS);
     let approach_k = if site.control.learns() { LEARNT_APPROACH_K } else { Tuning::default().approach_k };
-    Tuning { step, steps, approach_k, ..Tuning::default() }
+    Tuning { step, steps, approach_k, settle: site.control.settle(), ..Tuning::default() }
 }
 
 /// What one beat asks the caller to do.

@@ -175,6 +175,7 @@ fn free(in_force: [f64; 2], reach: f64) -> Start {
         reach: in_force.iter().map(|v| (v - reach, v + reach)).collect(),
         fixed: vec![None; 2],
         prior: None,
+        settled: None,
         surprise: vec![],
     }
 }
