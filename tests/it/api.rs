@@ -543,6 +543,7 @@ fn the_rest_answers_in_its_shape() {
         ("/words.js", "text/javascript"),
         ("/draw.js", "text/javascript"),
         ("/plant.js", "text/javascript"),
+        ("/trend.js", "text/javascript"),
         ("/app.js", "text/javascript"),
         ("/style.css", "text/css"),
     ] {
