@@ -1,5 +1,6 @@
-//! Cells of Parquet files as numbers and instants, whatever types their writer chose.
+//! Cells of tables: those of Parquet files as numbers and instants, whatever types their writer chose; texts in CSV.
 //!
+//! Invariant: a text that a publisher chose is no formula in anybody's spreadsheet ([`plain`]).
 //! Absent: no file is opened here; a cell that means nothing is `None`, and what that means is its reader's to say.
 
 use crate::time::{Stamp, Timestamp};
@@ -43,9 +44,39 @@ pub fn instant(f: &Field, unit: Option<TimeUnit>) -> Option<Stamp> {
     }
 }
 
+/// Does a spreadsheet take this beginning for a formula (OWASP, CSV injection)?
+fn looks_like_a_formula(text: &str) -> bool {
+    text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n'])
+}
+
+/// Text of a CSV cell that no spreadsheet takes for a formula.
+pub fn plain(text: &str) -> std::borrow::Cow<'_, str> {
+    // A text that begins like a neutralised one gets a mark of its own, so that reading takes away what writing put there.
+    let marked = text.strip_prefix('\'').is_some_and(|t| looks_like_a_formula(t) || t.starts_with('\''));
+    if looks_like_a_formula(text) || marked { format!("'{text}").into() } else { text.into() }
+}
+
+/// The text that [`plain`] was given.
+pub fn from_plain(cell: &str) -> &str {
+    cell.strip_prefix('\'').filter(|t| looks_like_a_formula(t) || t.starts_with('\'')).unwrap_or(cell)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_text_is_a_formula_and_each_comes_back() {
+        for (text, safe) in
+            [("=1+1", "'=1+1"), ("@SUM(A1)", "'@SUM(A1)"), ("-2", "'-2"), ("+1", "'+1"), ("\t=1", "'\t=1"), ("plain", "plain"), ("", "")]
+        {
+            assert_eq!(plain(text), safe);
+            assert_eq!(from_plain(safe), text);
+        }
+        for text in ["'=x", "'x", "''", "''=x", "'", "it's"] {
+            assert_eq!(from_plain(&plain(text)), text);
+        }
+    }
 
     #[test]
     fn instants_count_what_their_column_says() {

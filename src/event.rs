@@ -55,6 +55,8 @@ pub const ALARMS: &str = "tramuntana_alarms";
 pub const NOTIFICATIONS: &str = "tramuntana_notifications";
 /// Requests to the API that were not let in, labelled by reason.
 pub const ACCESS_REFUSED: &str = "tramuntana_access_refused";
+/// The configuration read again, labelled `taken` or `refused`.
+pub const CONFIG_READ: &str = "tramuntana_config_read";
 /// Placement hints served.
 pub const HINTS: &str = "tramuntana_hints_served";
 

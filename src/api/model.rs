@@ -66,6 +66,8 @@ pub struct SiteStatus {
     /// `warming`, `shadow`, `advise`, `auto`, `guarded` or `fail-safe`.
     pub mode: String,
     pub mode_why: String,
+    /// Several services share the plant and another one is in charge: what this one says of that; null where it is in charge itself.
+    pub stands_by: Option<String>,
     /// Who holds the setpoints and why; null where nobody does.
     pub held: Option<String>,
     /// What may be done with each loop.

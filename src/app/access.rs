@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 /// How long the keyring is believed before its file is looked at again.
@@ -155,7 +155,7 @@ struct Allowance {
 /// Who is let in.
 pub struct Keyring {
     path: PathBuf,
-    settings: AccessSettings,
+    settings: RwLock<Arc<AccessSettings>>,
     over_tls: bool,
     tally: Arc<Tally>,
     ring: Mutex<Ring>,
@@ -168,7 +168,16 @@ impl Keyring {
         let path = key_path(data_dir);
         let modified = modified(&path);
         let ring = Ring { keys: read(&path), modified, looked: Instant::now() };
-        Keyring { path, settings, over_tls, tally, ring: Mutex::new(ring), allowances: Mutex::default() }
+        Keyring { path, settings: RwLock::new(Arc::new(settings)), over_tls, tally, ring: Mutex::new(ring), allowances: Mutex::default() }
+    }
+
+    fn settings(&self) -> Arc<AccessSettings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(|e| e.into_inner()))
+    }
+
+    /// Puts other settings in force.
+    pub fn put_settings(&self, settings: AccessSettings) {
+        *self.settings.write().unwrap_or_else(|e| e.into_inner()) = Arc::new(settings);
     }
 
     /// The tokens, read again where the file has changed.
@@ -193,11 +202,12 @@ impl Keyring {
     /// The user whom a trusted proxy names.
     fn proxied(&self, shown: &Credentials) -> Option<Caller> {
         let peer = shown.peer?;
-        if !self.settings.proxies.contains(&peer) {
+        let settings = self.settings();
+        if !settings.proxies.contains(&peer) {
             return None;
         }
-        let user = shown.headers?.get(self.settings.proxy_header.as_str())?.to_str().ok()?;
-        let role = *self.settings.users.get(user)?;
+        let user = shown.headers?.get(settings.proxy_header.as_str())?.to_str().ok()?;
+        let role = *settings.users.get(user)?;
         Some(Caller { name: Some(user.to_owned()), role })
     }
 
@@ -227,10 +237,10 @@ impl Keyring {
         if let Some(caller) = self.proxied(shown) {
             return Ok(caller);
         }
-        if !keys.token.iter().any(|k| k.in_force(now)) && self.settings.proxies.is_empty() {
+        if !keys.token.iter().any(|k| k.in_force(now)) && self.settings().proxies.is_empty() {
             return self.open_door(shown);
         }
-        match self.settings.anonymous {
+        match self.settings().anonymous {
             Some(role) => Ok(Caller { name: None, role }),
             None => Err(self.refuse(
                 "no token",
@@ -264,7 +274,8 @@ impl Keyring {
     }
 
     fn within_rate(&self, caller: &Caller) -> bool {
-        let (rate, burst) = (self.settings.rate_per_s, 10.0 * self.settings.rate_per_s);
+        let rate = self.settings().rate_per_s;
+        let burst = 10.0 * rate;
         let mut all = self.allowances.lock().unwrap_or_else(|e| e.into_inner());
         let now = Instant::now();
         let a = all.entry(caller.name.clone().unwrap_or_default()).or_insert(Allowance { left: burst, at: now });
@@ -290,7 +301,7 @@ impl Gatekeeper for Keyring {
     fn caller(&self, shown: &Credentials) -> Result<Caller, Problem> {
         let caller = self.judge(shown)?;
         if !self.within_rate(&caller) {
-            let detail = format!("more than {} requests a second", self.settings.rate_per_s);
+            let detail = format!("more than {} requests a second", self.settings().rate_per_s);
             return Err(self.refuse("rate", StatusCode::TOO_MANY_REQUESTS, detail, "ask less often, or raise rate_per_s in [access]"));
         }
         Ok(caller)

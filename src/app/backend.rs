@@ -46,6 +46,16 @@ pub struct DemoView {
     pub baseline_energy: std::collections::BTreeMap<String, Vec<(Timestamp, f64, f64)>>,
 }
 
+/// Orders count where somebody carries them out.
+fn in_charge(s: &SiteShared) -> Result<(), Fault> {
+    match s.charge.standing().filter(|l| !l.in_charge) {
+        Some(l) => {
+            Err(Fault::conflict(format!("{}: this service {}", s.id(), l.text()), "give the order to the service that is in charge"))
+        }
+        None => Ok(()),
+    }
+}
+
 impl ServiceBackend {
     pub fn new(
         sites: Vec<Arc<SiteShared>>,
@@ -100,7 +110,9 @@ impl ServiceBackend {
         let total = it.zip(cooling).map(|(i, c)| i + c + loss.unwrap_or(0.0));
         let demo = self.demo_view();
         let baseline_kw = demo.as_ref().and_then(|d| at(d.baseline_cooling_kw.get(s.id())?, clock?));
-        let (mode, mode_why) = (brain.controller.mode().name().to_owned(), why_text(brain.controller.mode()));
+        let stands_by = s.charge.standing().filter(|l| !l.in_charge).map(|l| l.text());
+        let mode = brain.controller.mode().name().to_owned();
+        let mode_why = stands_by.clone().unwrap_or_else(|| why_text(brain.controller.mode()));
         let clock_age_s = (moved > 0).then(|| (host.0 - moved) as f64 / 1e3);
         SiteStatus {
             id: s.id().to_owned(),
@@ -109,6 +121,7 @@ impl ServiceBackend {
             time_zone: s.site.site.time_zone.clone(),
             mode: mode.replace('-', "_"),
             mode_why,
+            stands_by,
             held: brain.controller.orders().hold.as_ref().map(held_text),
             loops: loops(s, &core),
             clock: clock.map(|c| c.0),
@@ -150,6 +163,7 @@ impl ServiceBackend {
         if who.trim().is_empty() {
             return Err(Fault::invalid("who", "is empty", "say who acts: it goes into the audit trail"));
         }
+        in_charge(s)?;
         let mut core = s.core();
         let at = core.ingest.clock().unwrap_or_else(host_now);
         core.brain.controller.order(order.clone(), who, why, at, &s.tally).map_err(|e| match &e {
@@ -158,6 +172,7 @@ impl ServiceBackend {
             OrderError::OutOfBounds { .. } => Fault::invalid("value", e.to_string(), "give a value within the bounds"),
         })?;
         drop(core);
+        s.charge.tell();
         self.file(ActOf { site, at, who, why, act: serde_json::json!(order) });
         tracing::info!(site, "{who}: {text}{}", if why.is_empty() { String::new() } else { format!(" ({why})") });
         s.changed();
@@ -427,6 +442,8 @@ impl Backend for ServiceBackend {
                 continue;
             }
             let at = core.ingest.clock().unwrap_or_else(host_now);
+            in_charge(s)?;
+            s.charge.tell();
             core.brain
                 .controller
                 .approve(id, &act.who, &act.why, at)

@@ -99,6 +99,8 @@ pub struct Brain {
     dry_bulb: Series,
     wet_bulb: Series,
     next_tick: Option<Timestamp>,
+    /// The next beat ticks, wherever it lies between two ticks.
+    at_once: bool,
     last_beat: Option<Timestamp>,
     pace: Span,
     /// What a warming site was last said to wait for.
@@ -148,6 +150,7 @@ impl Brain {
             meters: Vec::new(),
             racks: Vec::new(),
             next_tick: None,
+            at_once: false,
             last_beat: None,
             pace: Span::ZERO,
         }
@@ -170,12 +173,25 @@ impl Brain {
         let sample = self.sample(&view, latest);
         self.journal.sample(sample);
         let tick = self.site.control.tick();
+        let at_once = std::mem::take(&mut self.at_once);
         match self.next_tick {
+            Some(_) if at_once => return self.tick(now, view, None, catalogue, latest, tally),
             // A clock that was set back far begins anew.
             Some(due) if now < due && due - now <= Span(2 * tick.0) => return Beat::default(),
             _ => self.next_tick = Some(now.floor(tick) + tick),
         }
-        self.tick(now, view, catalogue, latest, tally)
+        let row = self.journal.close(now);
+        self.tick(now, view, row, catalogue, latest, tally)
+    }
+
+    /// Beats that came with a later one in one batch: no sample and no tick, but a stride that is not mistaken for the plant's pace.
+    pub fn passed(&mut self, beats: &[Timestamp]) {
+        beats.iter().for_each(|t| self.keep_pace(*t));
+    }
+
+    /// Takes charge after another service: the next beat ticks, so that no request lapses. The account of the tick goes on.
+    pub fn tick_next(&mut self) {
+        self.at_once = true;
     }
 
     /// Learns how often the site's clock moves.
@@ -282,11 +298,11 @@ impl Brain {
         &mut self,
         now: Timestamp,
         mut view: View,
+        row: Option<Row>,
         catalogue: &Catalogue,
         latest: &dyn Fn(PointId) -> Option<Latest>,
         tally: &Tally,
     ) -> Beat {
-        let row = self.journal.close(now);
         if let Some(row) = &row {
             self.remember(row);
         }
@@ -476,5 +492,25 @@ impl Brain {
                 })
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn beats_of_one_batch_are_not_a_slow_plant() {
+        let site = SiteFile::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("sensors/bsc-hq/site.toml")).unwrap();
+        let (tick, mut brain) = (site.control.tick(), Brain::new(Arc::new(site), None, None));
+        let at = |n: i64| Timestamp(1_784_000_000_000) + Span(n * tick.0);
+        // One service that lags behind takes three beats at once, twice.
+        for first in [0, 3, 6] {
+            brain.passed(&[at(first), at(first + 1)]);
+            brain.keep_pace(at(first + 2));
+        }
+        assert_eq!((brain.pace, brain.site.control.tick()), (tick, tick));
+        assert_eq!(brain.last_beat, Some(at(8)));
     }
 }

@@ -24,7 +24,7 @@ enum Command {
     Check(CheckArgs),
     /// Publish a recorded DSX exchange (CSV: offset,topic,payload) to a broker
     Replay(ReplayArgs),
-    /// Import, export, inspect, verify or compact a data directory that no service has open
+    /// Back up a data directory, running or not; restore, import, export, inspect, verify or compact one that no service has open
     Store(StoreArgs),
     /// Make, list or revoke the tokens that open page and API
     Token(TokenArgs),
@@ -179,6 +179,18 @@ pub enum StoreCommand {
         /// As JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Copy the whole data directory as of now, also while a service has it open
+    Backup {
+        /// A folder that does not exist yet, outside of the data directory
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+    },
+    /// Make a data directory of a backup; every digest is compared
+    Restore {
+        /// The backup
+        #[arg(long, value_name = "DIR")]
+        from: PathBuf,
     },
     /// Seal finished days, merge late readings into sealed ones, give back space
     Compact {

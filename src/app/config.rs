@@ -7,6 +7,7 @@ use super::access::AccessSettings;
 use super::alarms::NotifySettings;
 use super::door::HttpsSettings;
 use super::influx::InfluxSettings;
+use super::lease::LeaseSettings;
 use crate::ingest::mqtt::{BrokerAddress, MqttVersion};
 use crate::site::{SiteFile, SiteFileError};
 use crate::store::Keep;
@@ -181,6 +182,7 @@ struct Raw {
     #[serde(default)]
     forecast: ForecastSettings,
     influx: Option<InfluxSettings>,
+    lease: Option<LeaseSettings>,
     #[serde(default)]
     access: AccessSettings,
     #[serde(default)]
@@ -217,6 +219,8 @@ pub struct Config {
     pub forecast: ForecastSettings,
     /// InfluxDB 2 as a mirror, a history or both.
     pub influx: Option<InfluxSettings>,
+    /// Several services of one plant, of which one is in charge.
+    pub lease: Option<LeaseSettings>,
     /// Who may use page and API.
     pub access: AccessSettings,
     pub https: HttpsSettings,
@@ -267,6 +271,7 @@ impl Config {
             store: raw.store,
             forecast: raw.forecast,
             influx: raw.influx,
+            lease: raw.lease,
             access: raw.access,
             https: raw.https,
             notify: raw.notify,
@@ -294,6 +299,9 @@ impl Config {
         self.store.check().map_err(|why| ("store".into(), why))?;
         if let Some(influx) = &self.influx {
             influx.check()?;
+        }
+        if let Some(lease) = &self.lease {
+            lease.check().map_err(|why| ("lease".into(), why))?;
         }
         self.access.check().map_err(|why| ("access".into(), why))?;
         self.notify.check().map_err(|why| ("notify".into(), why))?;

@@ -2,7 +2,7 @@
 //!
 //! Words: the *door* is the address that the service listens on; a door is *far* when another host can reach it.
 //! Invariants: a far door without TLS (ours, or a proxy's that the configuration names) and without a token in force is
-//! not opened; a client that does not finish its handshake holds nobody else up and is dropped after [`HANDSHAKE`].
+//! not opened; what clients hold is bounded in number and time ([`Bounded`]); a client that does not finish its handshake holds nobody else up and is dropped after [`HANDSHAKE`].
 
 use super::access::has_tokens;
 use super::config::Config;
@@ -10,12 +10,19 @@ use crate::api::access::Peer;
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use serde::Deserialize;
+use std::future::Future;
+use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, RwLock};
+use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -27,6 +34,11 @@ use tokio_rustls::server::TlsStream;
 /// Longest TLS handshake, and how many may be under way at once.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 const HANDSHAKES_MAX: usize = 256;
+
+/// Connections at once; more wait in the system's queue.
+const CONNECTIONS_MAX: usize = 512;
+/// How long a connection may go without an answer of ours; longer than the longest wait of a request.
+const UNANSWERED: Duration = Duration::from_secs(crate::api::REQUEST_SECONDS_MAX + 10);
 
 /// `[https]` of the configuration: PEM files, relative to it.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -100,22 +112,123 @@ pub fn check(config: &Config, addr: SocketAddr) -> Result<(), String> {
     Ok(())
 }
 
+/// A listener that bounds what clients can hold: so many connections at once, and each only as long as it gets answers.
+pub struct Bounded<L> {
+    inner: L,
+    room: Arc<Semaphore>,
+}
+
+impl<L> Bounded<L> {
+    pub fn new(inner: L) -> Bounded<L> {
+        Bounded { inner, room: Arc::new(Semaphore::new(CONNECTIONS_MAX)) }
+    }
+}
+
+impl<L: Listener<Addr = SocketAddr>> Listener for Bounded<L> {
+    type Io = Timed<L::Io>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
+        // Never closed: it gives a place as soon as a connection ends.
+        let place = Arc::clone(&self.room).acquire_owned().await.ok();
+        let (io, addr) = self.inner.accept().await;
+        (Timed { io, idle: Box::pin(tokio::time::sleep(UNANSWERED)), _place: place }, addr)
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+}
+
+impl<L: Listener<Addr = SocketAddr>> Connected<IncomingStream<'_, Bounded<L>>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Bounded<L>>) -> Peer {
+        Peer(stream.remote_addr().ip())
+    }
+}
+
+/// A connection whose reading ends [`UNANSWERED`] after we last wrote on it: who sends a request byte by byte, or none, or does not read
+/// its answer, is cut off.
+pub struct Timed<T> {
+    io: T,
+    idle: Pin<Box<Sleep>>,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Timed<T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        if self.idle.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(std::io::ErrorKind::TimedOut.into()));
+        }
+        Pin::new(&mut self.io).poll_read(cx, buffer)
+    }
+}
+
+impl<T: AsyncWrite + Unpin> Timed<T> {
+    /// After progress the time begins anew; without, it goes on.
+    fn progress<R>(&mut self, cx: &mut Context<'_>, done: Poll<std::io::Result<R>>) -> Poll<std::io::Result<R>> {
+        match done {
+            Poll::Pending if self.idle.as_mut().poll(cx).is_ready() => Poll::Ready(Err(std::io::ErrorKind::TimedOut.into())),
+            Poll::Ready(Ok(n)) => {
+                self.idle.as_mut().reset(tokio::time::Instant::now() + UNANSWERED);
+                Poll::Ready(Ok(n))
+            }
+            other => other,
+        }
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Timed<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        let done = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.progress(cx, done)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<std::io::Result<usize>> {
+        let done = Pin::new(&mut self.io).poll_write_vectored(cx, parts);
+        self.progress(cx, done)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// The TLS configuration that the next handshake uses; another can be put in its place (a renewed certificate).
+#[derive(Clone)]
+pub struct Certificates(Arc<RwLock<Arc<ServerConfig>>>);
+
+impl Certificates {
+    pub fn new(server: Arc<ServerConfig>) -> Certificates {
+        Certificates(Arc::new(RwLock::new(server)))
+    }
+
+    pub fn put(&self, server: Arc<ServerConfig>) {
+        *self.0.write().unwrap_or_else(|e| e.into_inner()) = server;
+    }
+
+    fn acceptor(&self) -> TlsAcceptor {
+        Arc::clone(&self.0.read().unwrap_or_else(|e| e.into_inner())).into()
+    }
+}
+
 /// A TLS listener whose handshakes run beside each other.
 pub struct TlsDoor {
     listener: TcpListener,
-    acceptor: TlsAcceptor,
+    certificates: Certificates,
     shaking: JoinSet<Option<(TlsStream<TcpStream>, SocketAddr)>>,
 }
 
 impl TlsDoor {
-    pub fn new(listener: TcpListener, server: Arc<ServerConfig>) -> TlsDoor {
-        TlsDoor { listener, acceptor: server.into(), shaking: JoinSet::new() }
-    }
-}
-
-impl Connected<IncomingStream<'_, TlsDoor>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, TlsDoor>) -> Peer {
-        Peer(stream.remote_addr().ip())
+    pub fn new(listener: TcpListener, certificates: Certificates) -> TlsDoor {
+        TlsDoor { listener, certificates, shaking: JoinSet::new() }
     }
 }
 
@@ -128,7 +241,7 @@ impl Listener for TlsDoor {
             tokio::select! {
                 // The trait's own accept waits out errors such as too many open files.
                 (tcp, addr) = Listener::accept(&mut self.listener), if self.shaking.len() < HANDSHAKES_MAX => {
-                    let acceptor = self.acceptor.clone();
+                    let acceptor = self.certificates.acceptor();
                     self.shaking.spawn(async move {
                         match tokio::time::timeout(HANDSHAKE, acceptor.accept(tcp)).await {
                             Ok(Ok(stream)) => Some((stream, addr)),

@@ -34,6 +34,13 @@ impl Gauges {
         let load = |n: &AtomicU64| n.load(Ordering::Relaxed) as f64;
         let up = s.book().up();
         self.add("tramuntana_link_up", "1 while the site's broker is connected.", site(), f64::from(u8::from(s.broker_up())));
+        let in_charge = s.charge.writer().is_some();
+        self.add(
+            "tramuntana_in_charge",
+            "1 where this service writes to the plant, 0 where it stands by.",
+            site(),
+            f64::from(u8::from(in_charge)),
+        );
         self.add("tramuntana_deliveries_waiting", "Batches that wait for the site's task, at most 2.", site(), load(&s.queued));
         self.add("tramuntana_delivery_messages", "Messages of the batch taken last, at most 4096.", site(), load(&s.batch));
         let waiting = s.publisher.waiting_bytes() as f64;

@@ -9,7 +9,8 @@
 //! the store (kind `forecast`), lies beside the promoted model as `standing.json`, and is shown as a notice. A version that was
 //! rolled back keeps its folder with `rolled_back.json` in it, and no later start takes it.
 
-use super::config::{Config, ConfiguredSite};
+use super::config::ConfiguredSite;
+use super::reload::InForce;
 use super::site_task::SiteShared;
 use super::train::{next_version, site_series, train_site, versions};
 use crate::forecast::{DRIFT, Forecaster, Standing, Verdict, judge, relative};
@@ -63,11 +64,10 @@ fn last_judged(store: &dyn Store, site: &str) -> Option<Timestamp> {
 }
 
 /// Runs until the service stops.
-pub async fn run(config: Config, sites: Vec<Arc<SiteShared>>, store: Arc<dyn Store>, mut stop: watch::Receiver<bool>) {
-    if config.forecast.retrain_hours == 0 {
-        return;
-    }
-    let mut plans: Vec<Plan> = (config.sites.iter().cloned())
+pub async fn run(in_force: InForce, sites: Vec<Arc<SiteShared>>, store: Arc<dyn Store>, mut stop: watch::Receiver<bool>) {
+    let data_dir = in_force.borrow().data_dir.clone();
+    let configured = in_force.borrow().sites.clone();
+    let mut plans: Vec<Plan> = (configured.into_iter())
         .zip(sites)
         .filter(|(c, _)| c.file.control.load_model.is_some())
         .map(|(configured, shared)| Plan { configured, shared, last: None, stand_by: None })
@@ -77,17 +77,21 @@ pub async fn run(config: Config, sites: Vec<Arc<SiteShared>>, store: Arc<dyn Sto
             () = tokio::time::sleep(LOOK_EVERY) => {}
             _ = stop.changed() => return,
         }
+        let settings = in_force.borrow().forecast.clone();
+        if settings.retrain_hours == 0 {
+            continue;
+        }
         for plan in &mut plans {
             let Some(now) = plan.shared.core().ingest.clock() else { continue };
-            roll_back(plan, &*store, &config.data_dir, now);
+            roll_back(plan, &*store, &data_dir, now);
             let last = *plan.last.get_or_insert_with(|| last_judged(&*store, plan.shared.id()).unwrap_or(now).min(now));
-            if now - last < Span::hours(i64::from(config.forecast.retrain_hours)) {
+            if now - last < Span::hours(i64::from(settings.retrain_hours)) {
                 continue;
             }
             plan.last = Some(now);
             let (configured, store, dir, champion) =
-                (plan.configured.clone(), Arc::clone(&store), config.data_dir.clone(), plan.shared.core().brain.forecaster.clone());
-            let span = Span::hours(24 * i64::from(config.forecast.train_days));
+                (plan.configured.clone(), Arc::clone(&store), data_dir.clone(), plan.shared.core().brain.forecaster.clone());
+            let span = Span::hours(24 * i64::from(settings.train_days));
             let done = tokio::task::spawn_blocking(move || challenge(&configured, &*store, &dir, champion.as_ref(), now, span)).await;
             match done {
                 Ok(Ok(Some((standing, promoted)))) => settle(plan, promoted, &standing, now),

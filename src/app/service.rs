@@ -9,11 +9,13 @@ use super::alarms;
 use super::backend::ServiceBackend;
 use super::brain::Brain;
 use super::cli::ServeArgs;
-use super::config::{Config, ConfiguredSite, Overrides, StoreSettings};
-use super::door::{self, TlsDoor};
+use super::config::{Config, ConfiguredSite, Overrides};
+use super::door::{self, Bounded, Certificates, TlsDoor};
 use super::history::{self, HistoryFile};
 use super::influx::Influx;
 use super::learner::PlantModel;
+use super::lease::{Charge, LeaseTask};
+use super::reload::{InForce, Reloader};
 use super::site_task::{self, Core, SiteShared, host_now};
 use crate::api::access::Peer;
 use crate::event::Tally;
@@ -37,6 +39,9 @@ const DELIVERIES: usize = 2;
 /// How long readings that no acknowledgement waits for may stay unsynced; in lock-step each sync holds the plant up.
 const SYNC_AFTER: Duration = Duration::from_millis(50);
 const SYNC_LOCK_STEP: Duration = Duration::from_secs(2);
+/// How long the end of the service waits for its tasks, and then for work that nobody waits for (a training).
+const DRAIN: Duration = Duration::from_secs(3);
+const LEFT: Duration = Duration::from_millis(500);
 /// How often finished days are looked for, and how soon after the start.
 const SEAL_EVERY: Duration = Duration::from_secs(900);
 const SEAL_FIRST: Duration = Duration::from_secs(60);
@@ -136,6 +141,7 @@ pub struct Service {
     pub store: Arc<dyn Store>,
     pub backend: Arc<ServiceBackend>,
     pub addr: SocketAddr,
+    pub reloader: Reloader,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
     influx: Influx,
@@ -162,7 +168,9 @@ impl Service {
         let influx = Influx::start(config, &store, &tally)?;
         let (stop, stopped) = watch::channel(false);
         let (changes, _) = watch::channel(0_u64);
+        let (in_force, settings) = watch::channel(Arc::new(config.clone()));
         let mut sites = Vec::new();
+        let mut classes = Vec::new();
         let mut tasks = Vec::new();
         for configured in &config.sites {
             let site = Arc::new(configured.file.clone());
@@ -175,6 +183,11 @@ impl Service {
                 link.at_least_once = false;
                 link.gather = Duration::ZERO;
             }
+            if let Some(lease) = &config.lease {
+                // Several services of one plant are several clients.
+                link.client_id = format!("{}-{}", link.client_id, lease.name);
+            }
+            let leased = config.lease.clone().map(|settings| (settings, link.clone()));
             let shown = link.broker.to_string();
             let catalogue = store.catalogue(&site.site.id).map_err(|e| e.to_string())?;
             let models = load_models(config, configured);
@@ -192,13 +205,16 @@ impl Service {
                 brain.learner.begin(rows);
                 brain.history = history.clone();
             }
-            let ingest = SiteIngest::new(&site, load_classes(configured)?, catalogue);
+            classes.push(load_classes(configured)?);
+            let ingest = SiteIngest::new(&site, classes.last().cloned().unwrap_or_default(), catalogue);
             let (tx, rx) = mpsc::channel(DELIVERIES);
             let (mqtt, publisher, link_state) = MqttLink::new(link, &site.bus.integration, tx);
             let shared = Arc::new(SiteShared {
                 site,
                 broker: shown,
                 core: Mutex::new(Core { ingest, brain }),
+                charge: if leased.is_some() { Charge::leased() } else { Charge::alone(publisher.clone()) },
+                last_beat: AtomicI64::new(0),
                 publisher,
                 link: link_state,
                 tally: Arc::clone(&tally),
@@ -219,35 +235,41 @@ impl Service {
             });
             tasks.push(tokio::spawn(mqtt.run(host_now)));
             tasks.push(tokio::spawn(site_task::run(Arc::clone(&shared), rx, stopped.clone())));
+            if let Some((settings, link)) = leased {
+                let task = LeaseTask { shared: Arc::clone(&shared), settings, link };
+                tasks.push(tokio::spawn(task.run(stopped.clone())));
+            }
             sites.push(shared);
         }
-        tasks.push(tokio::spawn(super::retrain::run(config.clone(), sites.clone(), Arc::clone(&store), stopped.clone())));
-        tasks.push(tokio::spawn(keep_days(sites.clone(), Arc::clone(&store), config.store.clone(), stopped.clone())));
-        let gate_tally = Arc::clone(&tally);
-        let backend = Arc::new(ServiceBackend::new(sites.clone(), Arc::clone(&store), influx.clone(), tally, changes));
-        tasks.push(tokio::spawn(alarms::run(
-            Arc::clone(&backend),
-            sites.clone(),
-            config.data_dir.clone(),
-            config.notify.clone(),
-            stopped.clone(),
-        )));
+        tasks.push(tokio::spawn(super::retrain::run(settings.clone(), sites.clone(), Arc::clone(&store), stopped.clone())));
+        tasks.push(tokio::spawn(keep_days(sites.clone(), Arc::clone(&store), settings.clone(), stopped.clone())));
+        let backend = Arc::new(ServiceBackend::new(sites.clone(), Arc::clone(&store), influx.clone(), Arc::clone(&tally), changes));
+        tasks.push(tokio::spawn(alarms::run(Arc::clone(&backend), sites.clone(), settings, stopped.clone())));
+        match super::hatch::open(Arc::clone(&embedded), stopped.clone()) {
+            Ok(task) => tasks.push(task),
+            Err(e) => tracing::warn!("no backup while this service runs: {e}"),
+        }
         let addr = listener.local_addr().map_err(|e| e.to_string())?;
-        let gate = Keyring::open(&config.data_dir, config.access.clone(), config.https.cert.is_some(), Arc::clone(&gate_tally));
-        let router = crate::api::guarded(backend.clone(), Arc::new(gate));
-        tasks.push(serve_http(listener, router, config.https.server(config)?, stopped)?);
-        Ok(Service { sites, store, backend, addr, stop, tasks, influx })
+        let tls = config.https.cert.is_some();
+        let keyring = Arc::new(Keyring::open(&config.data_dir, config.access.clone(), tls, Arc::clone(&tally)));
+        let router = crate::api::guarded(backend.clone(), keyring.clone());
+        let certificates = config.https.server(config)?.map(Certificates::new);
+        tasks.push(serve_http(listener, router, certificates.clone(), stopped)?);
+        let reloader = Reloader { in_force, addr, keyring, certificates, sites: sites.clone(), classes, tally };
+        Ok(Service { sites, store, backend, addr, reloader, stop, tasks, influx })
     }
 
-    /// Stops every task, then syncs the store.
+    /// Stops every task, then syncs the store. What is not done after [`DRAIN`] (a page that is being read, a fit) is left: all
+    /// that was acknowledged is on the disk, and what was not comes again.
     pub async fn stop(self) {
         self.stop.send_replace(true);
         if let Some(mirror) = &self.influx.mirror {
             mirror.stop();
         }
+        let end = tokio::time::Instant::now() + DRAIN;
         for task in self.tasks {
             let abort = task.abort_handle();
-            if tokio::time::timeout(Duration::from_secs(4), task).await.is_err() {
+            if tokio::time::timeout_at(end, task).await.is_err() {
                 abort.abort();
             }
         }
@@ -260,7 +282,7 @@ impl Service {
 fn serve_http(
     listener: std::net::TcpListener,
     router: axum::Router,
-    tls: Option<Arc<tokio_rustls::rustls::ServerConfig>>,
+    tls: Option<Certificates>,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<JoinHandle<()>, String> {
     listener.set_nonblocking(true).map_err(|e| e.to_string())?;
@@ -271,8 +293,10 @@ fn serve_http(
             let _ = stopped.wait_for(|s| *s).await;
         };
         let served = match tls {
-            None => axum::serve(listener, service).with_graceful_shutdown(stop).await,
-            Some(server) => axum::serve(TlsDoor::new(listener, server), service).with_graceful_shutdown(stop).await,
+            None => axum::serve(Bounded::new(listener), service).with_graceful_shutdown(stop).await,
+            Some(certificates) => {
+                axum::serve(Bounded::new(TlsDoor::new(listener, certificates)), service).with_graceful_shutdown(stop).await
+            }
         };
         if let Err(e) = served {
             tracing::error!("the HTTP server stopped: {e}");
@@ -281,13 +305,14 @@ fn serve_http(
 }
 
 /// Seals the days that lie `hot_days` behind a site's clock, and drops what is older than it is kept.
-async fn keep_days(sites: Vec<Arc<SiteShared>>, store: Arc<dyn Store>, settings: StoreSettings, mut stop: watch::Receiver<bool>) {
+async fn keep_days(sites: Vec<Arc<SiteShared>>, store: Arc<dyn Store>, in_force: InForce, mut stop: watch::Receiver<bool>) {
     let mut pause = SEAL_FIRST;
     loop {
         tokio::select! {
             () = tokio::time::sleep(pause) => pause = SEAL_EVERY,
             _ = stop.changed() => return,
         }
+        let settings = in_force.borrow().store.clone();
         for site in &sites {
             let Some(clock) = site.core().ingest.clock() else { continue };
             let meters = site.meter_points();
@@ -359,12 +384,25 @@ pub fn run(args: ServeArgs) -> Result<(), String> {
     let listener = listen(addr)?;
     let scheme = if config.https.cert.is_some() { "https" } else { "http" };
     let options = StartOptions { broker_overridden: args.broker.is_some(), lock_step: false, history: args.history };
-    runtime()?.block_on(async {
+    let runtime = runtime()?;
+    let done = runtime.block_on(async {
         let service = Service::start(&config, listener, &options).await?;
         println!("tramuntana {}: page and API on {scheme}://{}", env!("CARGO_PKG_VERSION"), service.addr);
-        shutdown_signal().await;
+        let mut again =
+            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).map_err(|e| format!("no SIGHUP here: {e}"))?;
+        let mut end = std::pin::pin!(shutdown_signal());
+        loop {
+            tokio::select! {
+                () = &mut end => break,
+                Some(()) = again.recv() => tokio::task::block_in_place(|| service.reloader.reload(&overrides)),
+            }
+        }
         tracing::info!("stopping");
+        let begun = std::time::Instant::now();
         service.stop().await;
+        tracing::info!("stopped in {:.2} s", begun.elapsed().as_secs_f64());
         Ok(())
-    })
+    });
+    runtime.shutdown_timeout(LEFT);
+    done
 }

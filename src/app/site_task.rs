@@ -13,6 +13,7 @@ use super::alarms::book::Book;
 use super::brain::Brain;
 use super::influx::Mirror;
 use super::learner::{FIT_WAIT, FitJob};
+use super::lease::Charge;
 use crate::control::Request;
 use crate::event::{READINGS_DUPLICATE, READINGS_STORED, RECONNECTS, REFUSED, Tally};
 use crate::ingest::mqtt::{Delivery, LinkState, Publisher, Receipt};
@@ -51,7 +52,12 @@ pub struct SiteShared {
     /// The broker's address without a password.
     pub broker: String,
     pub core: Mutex<Core>,
+    /// The site's own connection: takes in, asks for births, tells of alarms.
     pub publisher: Publisher,
+    /// What a plant takes as ours goes out through this.
+    pub charge: Charge,
+    /// The newest heartbeat of the plant.
+    pub last_beat: AtomicI64,
     pub link: watch::Receiver<LinkState>,
     pub tally: Arc<Tally>,
     pub store: Arc<dyn Store>,
@@ -131,18 +137,22 @@ impl SiteShared {
     /// Publishes setpoint requests to every point of their actuators. Returns how many messages went out.
     pub fn publish_requests(&self, core: &Core, requests: &[Request], at: Timestamp) -> usize {
         let mut sent = 0;
+        let Some(writer) = self.charge.writer() else { return 0 };
         let catalogue = core.ingest.catalogue();
         for r in requests {
             let Some(actuator) = self.site.actuators.get(r.actuator) else { continue };
             for point in catalogue.select(&actuator.request) {
                 match publish::value(point, &self.site.bus.integration, r.value, at) {
-                    Ok(out) => match self.publisher.send(out) {
+                    Ok(out) => match writer.send(out) {
                         Ok(()) => sent += 1,
                         Err(e) => tracing::warn!(site = self.id(), "request not sent: {e}"),
                     },
                     Err(e) => tracing::warn!(site = self.id(), "request not sent: {e}"),
                 }
             }
+        }
+        if sent > 0 {
+            self.charge.tell();
         }
         sent
     }
@@ -157,6 +167,7 @@ pub async fn run(shared: Arc<SiteShared>, mut deliveries: mpsc::Receiver<Deliver
     let mut own = tokio::time::interval(HEARTBEAT);
     own.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut link = shared.link.clone();
+    let mut charge = shared.charge.watch();
     let mut was_up = false;
     // When the readings that no acknowledgement waits for must be synced, and the sync that does it.
     let due = tokio::time::sleep(Duration::ZERO);
@@ -198,8 +209,16 @@ pub async fn run(shared: Arc<SiteShared>, mut deliveries: mpsc::Receiver<Deliver
                 let state = link.borrow_and_update().clone();
                 announce(&shared, &state, &mut was_up);
             }
+            Ok(()) = charge.changed() => {
+                if charge.borrow_and_update().as_ref().is_some_and(|s| s.in_charge) {
+                    assume(&shared).await;
+                }
+            }
             _ = own.tick() => {
-                heartbeat(&shared);
+                // With a lease, its own beat tells both.
+                if charge.borrow().is_none() {
+                    heartbeat(&shared);
+                }
                 watch(&shared);
             }
         }
@@ -228,15 +247,15 @@ fn announce(shared: &SiteShared, state: &LinkState, was_up: &mut bool) {
     shared.changed();
 }
 
-/// Our own heartbeat.
-fn heartbeat(shared: &SiteShared) {
+/// Our own heartbeat, where we are in charge.
+pub(super) fn heartbeat(shared: &SiteShared) {
     let now = host_now();
-    if shared.broker_up() {
+    if let Some(writer) = shared.charge.writer() {
         let core = shared.core();
         let us = &shared.site.bus.integration;
         for (point, _) in core.ingest.our_points().filter(|(p, _)| p.point_type == "HeartbeatTimestampIntegration") {
             if let Ok(out) = publish::heartbeat(point, us, now, now) {
-                let _ = shared.publisher.send(out);
+                let _ = writer.send(out);
             }
         }
     }
@@ -359,8 +378,21 @@ fn sync(shared: &SiteShared) -> Result<(), StoreError> {
     shared.store.sync()
 }
 
+/// Takes charge between two heartbeats of the plant: renews what is asked for, and answers the newest one, which may have
+/// found nobody.
+async fn assume(shared: &SiteShared) {
+    let last = shared.last_beat.load(Ordering::Relaxed);
+    if last > 0 {
+        let taken = Taken { heartbeats: vec![Timestamp(last)], ..Taken::default() };
+        think(shared, &taken).await;
+    }
+}
+
 /// Takes the site's clock forward: requests first, then what was learnt, then the echo of the newest heartbeat.
 async fn think(shared: &SiteShared, taken: &Taken) {
+    if let Some(newest) = taken.heartbeats.last() {
+        shared.last_beat.store(newest.0, Ordering::Relaxed);
+    }
     let Some((now, beat, job)) = beat(shared, taken) else { return };
     learn(shared, job).await;
     echo(shared, taken, now);
@@ -388,6 +420,9 @@ fn beat(shared: &SiteShared, taken: &Taken) -> Option<(Timestamp, super::brain::
         }),
     }?;
     let Core { ingest, brain } = core;
+    if let (ClockSource::Bms, [earlier @ .., _]) = (shared.site.bus.clock, taken.heartbeats.as_slice()) {
+        brain.passed(earlier);
+    }
     let latest = |id| ingest.good(id).copied();
     let beat = brain.beat(now, ingest.catalogue(), &latest, shared.broker_up(), &shared.tally);
     let idle = shared.pending_fit.lock().unwrap_or_else(|e| e.into_inner()).is_none();
@@ -418,11 +453,12 @@ async fn learn(shared: &SiteShared, job: Option<FitJob>) {
 /// Tells the building management system that everything up to its heartbeat is taken in.
 fn echo(shared: &SiteShared, taken: &Taken, now: Timestamp) {
     let Some(echoed) = taken.heartbeats.last() else { return };
+    let Some(writer) = shared.charge.writer() else { return };
     let core = shared.core();
     let us = &shared.site.bus.integration;
     for (point, _) in core.ingest.our_points().filter(|(p, _)| p.point_type == "HeartbeatEchoIntegration") {
         if let Ok(out) = publish::heartbeat(point, us, *echoed, now) {
-            let _ = shared.publisher.send(out);
+            let _ = writer.send(out);
         }
     }
 }

@@ -1,4 +1,5 @@
-//! `store import|export|inspect|verify|compact`: the data directory by hand, while no service has it open.
+//! `store import|export|inspect|verify|compact`: the data directory by hand, while no service has it open. `backup` and
+//! `restore` are in [`super::backup`].
 
 use super::cli::{StoreArgs, StoreCommand, StoreExport, StoreImport};
 use super::config::{Config, Overrides};
@@ -20,6 +21,15 @@ const SHOWN: u64 = 5;
 
 /// Runs a `store` command.
 pub fn run(args: StoreArgs) -> Result<(), String> {
+    match &args.command {
+        StoreCommand::Backup { to } => return super::backup::backup(&args.data_dir, to),
+        StoreCommand::Restore { from } => {
+            super::backup::restore(from, &args.data_dir)?;
+            let store = Embedded::open(&args.data_dir).map_err(|e| e.to_string())?;
+            return inspect(&store, true, false);
+        }
+        _ => {}
+    }
     if !args.data_dir.join("FORMAT").exists() && !matches!(args.command, StoreCommand::Import(_)) {
         return Err(format!("{}: no data directory; name it with --data-dir", args.data_dir.display()));
     }
@@ -30,6 +40,8 @@ pub fn run(args: StoreArgs) -> Result<(), String> {
         StoreCommand::Inspect { json } => inspect(&store, false, json),
         StoreCommand::Verify { json } => inspect(&store, true, json),
         StoreCommand::Compact { before } => compact(&store, before.as_deref()),
+        // Seen to above, without opening the store first.
+        StoreCommand::Backup { .. } | StoreCommand::Restore { .. } => Ok(()),
     }
 }
 

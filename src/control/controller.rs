@@ -5,6 +5,7 @@
 //! Invariants: nothing leaves but through [`check`]; in shadow nothing leaves; a missed tick does no harm (requests lapse
 //! on the other side after their hold time, ours are renewed each tick).
 
+mod handover;
 mod learning;
 mod loops;
 mod surprise;
@@ -21,6 +22,7 @@ use crate::event::{MODE_CHANGES, REQUESTS, TICKS, Tally, WITHHELD};
 use crate::plant::predict::Predict;
 use crate::site::{Actuator, SiteFile};
 use crate::time::{Span, Timestamp};
+pub use handover::Handed;
 use serde::{Deserialize, Serialize};
 use surprise::Surprise;
 
@@ -88,6 +90,8 @@ pub struct Controller {
     /// Identifiers of the site's loops.
     loops: Vec<String>,
     wanted: Operation,
+    /// What was wanted before another service took charge; we stand by.
+    set_aside: Option<Operation>,
     mode: Mode,
     orders: Orders,
     tracks: Vec<Track>,
@@ -123,6 +127,7 @@ impl Controller {
             actuators: site.actuators.clone(),
             loops: site.loops.iter().map(|l| l.id.clone()).collect(),
             wanted: site.control.mode.into(),
+            set_aside: None,
             mode: Mode::Warming { since: now, waiting_for: vec![] },
             orders: Orders::default(),
             tracks: vec![Track::default(); n],

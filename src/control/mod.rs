@@ -20,6 +20,7 @@ pub mod plan;
 pub mod recommendation;
 pub mod view;
 
+pub use controller::Handed;
 pub use controller::{Controller, Request, Tick};
 pub use ledger::Entry;
 pub use mode::{Mode, ModeEvent, Operation, Order, Why};

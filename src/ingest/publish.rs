@@ -36,13 +36,13 @@ pub enum PublishRefused {
 }
 
 /// May a message go out on a topic? Only under `BMS/v1/{us}/Value/`, to Sparkplug edges (`spBv1.0/{group}/NCMD/{edge}`), and
-/// as an alarm of ours (`{us}/alarms/{site}/{alarm}`).
+/// as an alarm or a lease of ours (`{us}/alarms/{site}/{alarm}`, `{us}/lease/{site}`).
 pub fn may_go_out(topic: &str, us: &str) -> bool {
     let value = topic.strip_prefix("BMS/v1/").and_then(|t| t.strip_prefix(us)).and_then(|t| t.strip_prefix("/Value/"));
     let levels: Vec<&str> = topic.split('/').collect();
     value.is_some_and(|path| !path.is_empty())
         || matches!(levels.as_slice(), ["spBv1.0", _, "NCMD", _])
-        || matches!(levels.as_slice(), [first, "alarms", _, _] if *first == us)
+        || matches!(levels.as_slice(), [first, "alarms", _, _] | [first, "lease", _] if *first == us)
 }
 
 /// The topic that a point of ours is published on.

@@ -352,6 +352,16 @@ impl SiteFile {
                 return fail(format!("source {} ({:?})", i + 1, source.filter), &why);
             }
         }
+        for (key, name) in [("plant_model", &self.control.plant_model), ("load_model", &self.control.load_model)] {
+            if let Some(name) = name
+                && !(!name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) && !name.starts_with('.'))
+            {
+                return fail(
+                    format!("control.{key} = {name:?}"),
+                    "the name of a folder in the models' folder: letters, digits, `-`, `_`, `.`",
+                );
+            }
+        }
         if self.control.tick_s == 0 || self.control.valid_s < self.control.tick_s {
             return fail("control".into(), "`tick_s` must be at least 1, and `valid_s` at least one tick");
         }

@@ -21,7 +21,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-const FORMAT: &str = "tramuntana-store 2";
+/// The mark of the directory's format, in its file `FORMAT`: a name and a number that grows with each change of what lies there.
+pub const FORMAT: &str = "tramuntana-store 2";
 /// Rows of the head that make it be flushed into chunks, and the log's bytes and entries that do.
 pub const HEAD_ROWS: usize = 1 << 20;
 const LOG_BYTES: usize = 24 << 20;

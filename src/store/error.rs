@@ -12,7 +12,7 @@ pub enum StoreError {
     Locked { dir: PathBuf },
     #[error("data directory {dir}: the disk is full ({why}); free space on its file system (`df -h {dir}` shows how much there is): writing goes on by itself then, and what was acknowledged is kept", dir = dir.display())]
     Full { dir: PathBuf, why: String },
-    #[error("data directory {dir}: written by format {found:?}, this program reads {expected:?}; use the program that wrote it, or give another directory with --data-dir", dir = dir.display())]
+    #[error("data directory {dir}: written in format {found:?}, this program reads {expected:?}; {hint}, or give another directory with --data-dir", dir = dir.display(), hint = way_out(found, expected))]
     Format { dir: PathBuf, found: String, expected: &'static str },
     #[error("data directory {dir}: writing failed before and the store has stopped; restart the program: what was acknowledged is kept", dir = dir.display())]
     Stopped { dir: PathBuf },
@@ -24,6 +24,18 @@ pub enum StoreError {
     Io { dir: PathBuf, why: String },
     #[error("{what}: {why}")]
     Refused { what: String, why: &'static str },
+}
+
+/// What to do about a directory of another format: by its number, or because it is none of ours.
+fn way_out(found: &str, expected: &str) -> &'static str {
+    let number = |mark: &str| mark.strip_prefix("tramuntana-store ").and_then(|n| n.parse::<u32>().ok());
+    match (number(found), number(expected)) {
+        (Some(there), Some(here)) if there > here => "it was written by a newer version: run that one or a later one",
+        (Some(_), Some(_)) => {
+            "it was written by an older version and nothing in it was touched: `store export` it with that version and `store import` it with this one"
+        }
+        _ => "it is no mark of this program: is this the right directory?",
+    }
 }
 
 impl StoreError {

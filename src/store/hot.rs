@@ -107,6 +107,14 @@ impl Hot {
         self.db.persist(PersistMode::SyncData).map_err(|e| self.fault(&e))
     }
 
+    pub fn log_space(&self) -> &Keyspace {
+        &self.log
+    }
+
+    pub fn chunk_space(&self) -> &Keyspace {
+        &self.chunks
+    }
+
     pub fn snapshot(&self) -> Snapshot {
         self.db.snapshot()
     }

@@ -9,6 +9,7 @@
 //! Absent: no clock, no thread of ours (the key-value store has its own workers).
 
 mod codec;
+mod copy;
 mod embedded;
 mod error;
 pub mod exchange;
@@ -22,7 +23,8 @@ mod seal;
 mod sealed;
 mod verify;
 
-pub use embedded::{Embedded, free_bytes};
+pub use copy::{Frozen, build, pass};
+pub use embedded::{Embedded, FORMAT, free_bytes};
 pub use error::StoreError;
 pub use retain::{Expired, Keep};
 pub use row::Row;

@@ -10,6 +10,7 @@ use super::hot::{ChunkName, DAY};
 use super::read::merged;
 use super::sealed::{Cursor, Tier, Writing};
 use super::{Row, Step, Steps, StoreError};
+use crate::cell::plain;
 use crate::reading::PointId;
 use crate::time::Timestamp;
 use std::io::Write;
@@ -79,7 +80,7 @@ impl Embedded {
     /// `points.csv`: what the numbers in the files mean.
     fn write_points(&self, site: &str) -> Result<(), StoreError> {
         let dir = self.sealed.site(site);
-        let quoted = |t: &str| format!("\"{}\"", t.replace('"', "\"\""));
+        let quoted = |t: &str| format!("\"{}\"", plain(t).replace('"', "\"\""));
         let lines: Vec<String> = self.with_site(site, |state, _, _| {
             let points = state.sites.get(site).into_iter().flat_map(|s| &s.points);
             Ok(points

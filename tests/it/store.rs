@@ -502,8 +502,19 @@ fn a_directory_that_cannot_be_used_is_one_clear_error() {
     assert!(matches!(locked, StoreError::Locked { .. }), "{locked}");
     assert!(locked.to_string().contains(dir.0.to_str().unwrap()));
     drop(store);
-    std::fs::write(dir.0.join("FORMAT"), "tramuntana-store 9\n").unwrap();
-    assert!(matches!(Embedded::open(&dir.0), Err(StoreError::Format { .. })));
+    // Directories of other formats are refused, untouched, each with its own way out.
+    for (mark, way_out) in [
+        ("tramuntana-store 9", "newer version"),
+        ("tramuntana-store 1", "`store export` it with that version"),
+        ("garbi 2", "right directory"),
+    ] {
+        std::fs::write(dir.0.join("FORMAT"), format!("{mark}\n")).unwrap();
+        let why = Embedded::open(&dir.0).err().unwrap();
+        assert!(matches!(why, StoreError::Format { .. }), "{why}");
+        let text = why.to_string();
+        assert!(text.contains(mark) && text.contains(way_out) && text.contains("--data-dir"), "{text}");
+        assert_eq!(std::fs::read_to_string(dir.0.join("FORMAT")).unwrap(), format!("{mark}\n"));
+    }
     let file = dir.0.join("file");
     std::fs::write(&file, "x").unwrap();
     let why = Embedded::open(&file).err().unwrap();
@@ -665,4 +676,50 @@ fn bulk() {
     let cpu: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2).collect();
     println!("CPU user, system in 10 ms: {cpu:?}");
     println!("{total} rows: {each} ns a row; {:?}; {peak}", store.stats());
+}
+
+#[test]
+fn what_is_frozen_stays_as_it_was_while_the_store_goes_on() {
+    let dir = Scratch::new("frozen");
+    let store = open(&dir.0, 3);
+    let append = |range: std::ops::Range<u64>| {
+        let readings: Vec<Reading> = range.map(numbered).collect();
+        for b in readings.chunks(BATCH) {
+            store.append("hq", b).unwrap();
+        }
+    };
+    // Some in chunks, some in the log only.
+    append(0..40_000);
+    store.compact().unwrap();
+    append(40_000..60_000);
+    store.put_record("audit", "hq", Timestamp(DAY0), "a", b"{}").unwrap();
+    let frozen = store.freeze().unwrap();
+    let frames = |frozen: &tramuntana::store::Frozen| {
+        let mut out = Vec::new();
+        frozen.write(&mut out).map_err(|_| ()).unwrap();
+        out
+    };
+    let early = frames(&frozen);
+    // The log goes into chunks, is compacted away, and the first day is sealed and leaves the hot store.
+    append(60_000..100_000);
+    store.compact().unwrap();
+    store.put_record("audit", "hq", Timestamp(DAY0), "b", b"{}").unwrap();
+    store.seal("hq", &Timestamp(DAY0).day()).unwrap();
+    append(100_000..120_000);
+    store.compact().unwrap();
+    assert!(frames(&frozen) == early, "a frozen store has changed");
+    drop(frozen);
+
+    let copy = dir.0.join("copy");
+    tramuntana::store::build(&copy, &mut &early[..]).unwrap();
+    let copied = Embedded::open(&copy).unwrap();
+    assert_eq!(numbers(&copied), (0..60_000).collect::<Vec<_>>());
+    let records = copied.records("audit", "hq", Timestamp(0), Timestamp(i64::MAX), 10).unwrap();
+    assert_eq!(records.iter().map(|r| r.id.as_str()).collect::<Vec<_>>(), ["a"]);
+    // It is a store like any other: what it has is known as a duplicate, what is new goes in.
+    let again: Vec<Reading> = (59_990..60_010).map(numbered).collect();
+    assert_eq!(copied.append("hq", &again).unwrap(), Appended { stored: 10, duplicates: 10 });
+    drop(copied);
+    assert!(tramuntana::store::build(&dir.0.join("short"), &mut &early[..early.len() - 9]).is_err());
+    assert!(!dir.0.join("short/FORMAT").exists(), "half a store has no mark");
 }

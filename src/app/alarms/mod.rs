@@ -11,13 +11,13 @@ mod notify;
 pub use notify::NotifySettings;
 
 use super::backend::ServiceBackend;
+use super::reload::InForce;
 use super::site_task::{SiteShared, host_now};
 use crate::api::model::{Alarm, AlarmEvent};
 use crate::event::ALARMS;
 use crate::store::free_bytes;
 use book::Change;
 use notify::Notifier;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -26,19 +26,15 @@ use tokio::sync::watch;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Watches all sites until `stop`.
-pub async fn run(
-    backend: Arc<ServiceBackend>,
-    sites: Vec<Arc<SiteShared>>,
-    data_dir: PathBuf,
-    settings: NotifySettings,
-    mut stop: watch::Receiver<bool>,
-) {
-    let notifier = Notifier::start(&settings);
+pub async fn run(backend: Arc<ServiceBackend>, sites: Vec<Arc<SiteShared>>, mut config: InForce, mut stop: watch::Receiver<bool>) {
+    let data_dir = config.borrow().data_dir.clone();
+    let mut notifier = Notifier::start(&config.borrow_and_update().notify);
     let mut pace = tokio::time::interval(LOOK_EVERY);
     pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = pace.tick() => {}
+            Ok(()) = config.changed() => notifier = Notifier::start(&config.borrow_and_update().notify),
             _ = stop.changed() => return,
         }
         let free = free_bytes(&data_dir);

@@ -5,7 +5,7 @@
 //! A message above [`PACKET_MAX`] is not kept: its bytes are passed over as they come, it is counted, and acknowledged, so
 //! that the broker does not send it for ever.
 
-use super::options::{LinkOptions, MqttVersion};
+use super::options::{LinkOptions, MqttVersion, Will};
 use crate::ingest::Packet;
 use bytes::{BufMut, Bytes, BytesMut};
 use rumqttc::mqttbytes::v4;
@@ -13,6 +13,8 @@ use rumqttc::v5::mqttbytes::v5;
 
 /// Largest MQTT packet that is kept, bytes.
 pub const PACKET_MAX: usize = 1024 * 1024;
+/// Longest topic that is kept, bytes: topics become names of points, which stay in memory.
+pub const TOPIC_MAX: usize = 4096;
 /// Seconds without traffic after which the broker may forget the connection.
 pub const KEEP_ALIVE_S: u16 = 10;
 
@@ -115,6 +117,9 @@ impl Frames {
         if payload > frame.len() {
             return Err("properties cut short");
         }
+        if topic.len() > TOPIC_MAX {
+            return Ok(Frame::Refused(id, "topic above 4 KiB"));
+        }
         let Ok(topic) = std::str::from_utf8(topic) else { return Ok(Frame::Refused(id, "topic not UTF-8")) };
         let packet = Packet { topic: topic.to_owned(), payload: frame.slice(payload..), retain: first & 1 == 1 };
         Ok(Frame::Publish(packet, id))
@@ -156,6 +161,8 @@ pub fn connect(o: &LinkOptions, out: &mut BytesMut) -> Result<(), String> {
             if let Some((user, password)) = login {
                 c.set_login(user, password);
             }
+            let will = |w: &Will| v4::LastWill::new(&w.topic, w.payload.clone(), rumqttc::QoS::AtLeastOnce, true);
+            c.last_will = o.will.as_ref().map(will);
             v4::Packet::Connect(c).write(out, PACKET_MAX).map_err(|e| e.to_string())?;
         }
         MqttVersion::V5 => {
@@ -168,7 +175,9 @@ pub fn connect(o: &LinkOptions, out: &mut BytesMut) -> Result<(), String> {
                 properties: Some(properties),
             };
             let login = login.map(|(user, password)| v5::Login::new(user, password));
-            v5::Packet::Connect(c, None, login).write(out, None).map_err(|e| e.to_string())?;
+            let qos = rumqttc::v5::mqttbytes::QoS::AtLeastOnce;
+            let will = o.will.as_ref().map(|w| v5::LastWill::new(w.topic.as_str(), w.payload.clone(), qos, true, None));
+            v5::Packet::Connect(c, will, login).write(out, None).map_err(|e| e.to_string())?;
         }
     }
     Ok(())
@@ -204,15 +213,15 @@ pub fn subscribe(o: &LinkOptions, out: &mut BytesMut) -> Result<(), String> {
     Ok(())
 }
 
-/// PUBLISH at QoS 0, not retained. False where topic or payload are too long for a packet.
-pub fn publish(version: MqttVersion, topic: &str, payload: &[u8], out: &mut BytesMut) -> bool {
+/// PUBLISH at QoS 0. False where topic or payload are too long for a packet.
+pub fn publish(version: MqttVersion, topic: &str, payload: &[u8], retain: bool, out: &mut BytesMut) -> bool {
     let properties = usize::from(version == MqttVersion::V5);
     let mut length = 2 + topic.len() + properties + payload.len();
     let Ok(topic_length) = u16::try_from(topic.len()) else { return false };
     if length > PACKET_MAX {
         return false;
     }
-    out.put_u8(0x30);
+    out.put_u8(0x30 | u8::from(retain));
     while length >= 0x80 {
         out.put_u8(length as u8 | 0x80);
         length >>= 7;
@@ -258,7 +267,7 @@ mod tests {
     fn messages_come_out_however_the_stream_is_cut() {
         for version in [MqttVersion::V311, MqttVersion::V5] {
             let mut wire = BytesMut::new();
-            assert!(publish(version, "a/b", b"1", &mut wire));
+            assert!(publish(version, "a/b", b"1", false, &mut wire));
             wire.extend_from_slice(&[0xd0, 0]);
             let p: &[u8] = if version == MqttVersion::V5 {
                 &[0x32, 9, 0, 1, b'c', 0, 7, 1, 2, b'x', b'y']
@@ -278,10 +287,19 @@ mod tests {
         let mut wire = vec![0x32, 0x80, 0x80, 0x80, 0x01, 0, 1, b'x', 0, 9];
         wire.resize(5 + (1 << 21), 0);
         let mut next = BytesMut::new();
-        publish(MqttVersion::V311, "a", b"1", &mut next);
+        publish(MqttVersion::V311, "a", b"1", false, &mut next);
         wire.extend_from_slice(&next);
         let expected = [Frame::Refused(Some(9), "message above 1 MiB"), Frame::Publish(message("a", b"1"), None)];
         assert_eq!(all(MqttVersion::V311, &wire, 70_000).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_topic_that_is_too_long_is_refused_and_the_next_message_is_not() {
+        let mut wire = BytesMut::new();
+        assert!(publish(MqttVersion::V311, &"x".repeat(TOPIC_MAX + 1), b"1", false, &mut wire));
+        assert!(publish(MqttVersion::V311, "a", b"1", false, &mut wire));
+        let expected = [Frame::Refused(None, "topic above 4 KiB"), Frame::Publish(message("a", b"1"), None)];
+        assert_eq!(all(MqttVersion::V311, &wire, 1000).unwrap(), expected);
     }
 
     #[test]

@@ -21,5 +21,5 @@ mod stream;
 pub use address::{BadAddress, BrokerAddress};
 pub use error::LinkError;
 pub use link::{Delivery, LinkState, MqttLink, check_connection};
-pub use options::{LinkOptions, MqttVersion, TlsFiles};
+pub use options::{LinkOptions, MqttVersion, TlsFiles, Will};
 pub use outbox::{Publisher, Receipt, SendRefused};

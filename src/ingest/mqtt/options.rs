@@ -25,6 +25,13 @@ pub struct TlsFiles {
     pub key: Option<PathBuf>,
 }
 
+/// What the broker says in our place when the connection is lost (and not when it ends in order); retained.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Will {
+    pub topic: String,
+    pub payload: Vec<u8>,
+}
+
 /// How to connect.
 #[derive(Clone, Debug)]
 pub struct LinkOptions {
@@ -44,6 +51,7 @@ pub struct LinkOptions {
     pub at_least_once: bool,
     /// Ask the broker to forget us on disconnection (the demo and short commands do).
     pub clean_session: bool,
+    pub will: Option<Will>,
     /// Under load, how long a read waits for more to come: fewer and larger batches cost less. Zero = never (lock-step).
     pub gather: Duration,
     /// First and longest pause between two attempts.
@@ -62,6 +70,7 @@ impl LinkOptions {
             shared_group: None,
             at_least_once: true,
             clean_session: false,
+            will: None,
             gather: Duration::from_millis(4),
             retry_first: Duration::from_millis(250),
             retry_longest: Duration::from_secs(30),

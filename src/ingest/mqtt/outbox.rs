@@ -120,6 +120,15 @@ impl Publisher {
     /// Queues a message (QoS 0, not retained) and returns at once. Refused while the link is down: an old request must not
     /// go out later.
     pub fn send(&self, out: Outgoing) -> Result<(), SendRefused> {
+        self.put(out, false)
+    }
+
+    /// The same, and the broker keeps the message for who subscribes later.
+    pub fn retain(&self, out: Outgoing) -> Result<(), SendRefused> {
+        self.put(out, true)
+    }
+
+    fn put(&self, out: Outgoing, retain: bool) -> Result<(), SendRefused> {
         if !may_go_out(&out.topic, &self.us) {
             return Err(SendRefused::NotOurs { topic: out.topic, us: self.us.to_string() });
         }
@@ -129,7 +138,7 @@ impl Publisher {
         if w.closed {
             return Err(SendRefused::Down { topic: out.topic });
         }
-        if w.bytes.len() > MESSAGES_MAX || !frame::publish(self.version, &out.topic, out.payload.as_ref(), &mut w.bytes) {
+        if w.bytes.len() > MESSAGES_MAX || !frame::publish(self.version, &out.topic, out.payload.as_ref(), retain, &mut w.bytes) {
             return Err(SendRefused::Full { topic: out.topic });
         }
         drop(w);

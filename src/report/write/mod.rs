@@ -9,6 +9,7 @@ mod sheet;
 use super::figure::{Cell, Document, Figure, Table};
 use super::gpu::JobShare;
 use super::lang::Lang;
+use crate::cell::plain;
 use std::path::{Path, PathBuf};
 
 const SCHEMA: &str = include_str!("../../../dashboards/report/report.schema.json");
@@ -78,15 +79,10 @@ fn versioned(doc: &mut Document, dir: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Text of a CSV cell that no spreadsheet takes for a formula (OWASP, CSV injection).
-pub fn plain(text: &str) -> String {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) { format!("'{text}") } else { text.to_owned() }
-}
-
 fn cell(c: &Cell) -> String {
     match c {
         Cell::Number(v) => format!("{v}"),
-        Cell::Text(t) => plain(t),
+        Cell::Text(t) => plain(t).into_owned(),
     }
 }
 
@@ -160,14 +156,14 @@ fn table_csv(t: &Table) -> Result<Vec<u8>, String> {
 }
 
 fn changes_csv(doc: &Document) -> Result<Vec<u8>, String> {
-    let rows = doc.changes.iter().map(|c| [&c.key, &c.scope, &c.what, &c.before, &c.after].map(|t| plain(t)).to_vec());
+    let rows = doc.changes.iter().map(|c| [&c.key, &c.scope, &c.what, &c.before, &c.after].map(|t| plain(t).into_owned()).to_vec());
     csv(&["key", "scope", "what", "before", "after"], rows)
 }
 
 fn jobs_csv(jobs: &[JobShare]) -> Result<Vec<u8>, String> {
     let rows = jobs.iter().map(|j| {
         let numbers = [Some(j.gpu_h), Some(j.useful_h), Some(j.kwh), (j.gpu_h > 0.0).then(|| j.kwh / j.gpu_h)].map(number);
-        [&j.job, &j.group, &j.partition].map(|t| plain(t)).into_iter().chain(numbers).collect()
+        [&j.job, &j.group, &j.partition].map(|t| plain(t).into_owned()).into_iter().chain(numbers).collect()
     });
     csv(&["job", "group", "partition", "gpu_hours", "useful_gpu_hours", "kwh", "kwh_per_gpu_hour"], rows)
 }
@@ -177,10 +173,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_text_is_a_formula() {
-        for (text, safe) in [("=1+1", "'=1+1"), ("@SUM(A1)", "'@SUM(A1)"), ("-2", "'-2"), ("+1", "'+1"), ("plain", "plain"), ("", "")] {
-            assert_eq!(plain(text), safe);
-        }
+    fn a_number_is_no_text() {
         assert_eq!(cell(&Cell::Number(-2.5)), "-2.5");
+        assert_eq!(cell(&Cell::from("-2.5")), "'-2.5");
     }
 }

@@ -1,6 +1,8 @@
-//! CSV with a header that names its columns, in any order; columns with other names are passed over.
+//! CSV with a header that names its columns, in any order; columns with other names are passed over. A path that a
+//! spreadsheet would take for a formula is written with an apostrophe before it, which reading takes away.
 
 use super::{Export, Intake, Sample};
+use crate::cell::{from_plain, plain};
 use crate::reading::Quality;
 use crate::site::Point;
 use crate::store::{Row, Step};
@@ -38,7 +40,7 @@ impl<W: Write> Export for CsvExport<W> {
                 r.at.0.to_string(),
                 r.ns.to_string(),
                 r.stamp().to_string(),
-                point.path.clone(),
+                plain(&point.path).into_owned(),
                 point.kind.unit().into(),
                 number(r.value),
                 r.quality.0.to_string(),
@@ -53,7 +55,7 @@ impl<W: Write> Export for CsvExport<W> {
             let fields = [
                 s.at.0.to_string(),
                 s.at.to_string(),
-                point.path.clone(),
+                plain(&point.path).into_owned(),
                 point.kind.unit().into(),
                 number(s.mean),
                 number(s.min),
@@ -119,7 +121,7 @@ pub fn import_csv(file: impl Read, intake: &mut dyn Intake) -> Result<(), String
         match (at, number, marks) {
             (Some(at), Some(value), Some(marks)) if !field(path).is_empty() => {
                 let unit = unit.map(field).unwrap_or_default().to_owned();
-                intake.take(Sample { path: field(path).to_owned(), unit, at, value, quality: Quality(marks) })?;
+                intake.take(Sample { path: from_plain(field(path)).to_owned(), unit, at, value, quality: Quality(marks) })?;
             }
             (None, ..) => intake.refuse(line, "its time cannot be read".into()),
             (_, None, _) => intake.refuse(line, format!("value {:?} is no number", field(value))),
