@@ -10,7 +10,7 @@ use super::learner::{Learner, PlantModel, row_of};
 use super::placement::{self, Occupied};
 use crate::control::controller::HEARTBEAT_LOST;
 use crate::control::ledger::{self, Applied};
-use crate::control::place::Board;
+use crate::control::place::{Board, PriceTrack};
 use crate::control::plan::Tuning;
 use crate::control::view::{Price, RAMP, combine};
 use crate::control::{Bindings, Controller, LoadForecast, ModeEvent, RackView, Recommendation, Request, View, ViewBuilder};
@@ -81,6 +81,8 @@ pub struct Brain {
     pub recommendations: VecDeque<Recommendation>,
     /// Where jobs may go; none where no model can tell.
     pub board: Option<Arc<Board>>,
+    /// How its boards' prices came out.
+    prices: PriceTrack,
     /// What a scheduler told of free GPUs and jobs.
     pub occupancy: Option<Occupied>,
     pub drift: Drift,
@@ -139,6 +141,7 @@ impl Brain {
             past_forecasts: VecDeque::new(),
             recommendations: VecDeque::new(),
             board: None,
+            prices: PriceTrack::default(),
             occupancy: None,
             drift: Drift::default(),
             findings: Vec::new(),
@@ -372,7 +375,11 @@ impl Brain {
         let tick = self.controller.tick(&view, model, tally);
         let racks = self.rack_views(catalogue, latest);
         let outlook = placement::outlook(self, &view, tick.recommendation.as_ref());
-        self.board = model.and_then(|m| Board::new(&view, &racks, &outlook, m)).map(Arc::new);
+        let board = model.and_then(|m| Board::new(&view, &racks, &outlook, m));
+        self.board = board.map(|b| {
+            let sigma = self.prices.observe(now, &b.slots, b.slot);
+            Arc::new(b.doubted(sigma))
+        });
         let entry = row.as_ref().and_then(|row| self.settle(row, &view));
         if let Some(r) = &tick.recommendation {
             let applied = match self.controller.approval() {
