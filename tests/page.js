@@ -64,7 +64,7 @@ function check(what, ok, more) {
   await page.click("#t-list tbody button");
   await page.waitForSelector("#t-chart svg.chart");
   check("view: the trend of a point", true);
-  const [download] = await Promise.all([page.waitForEvent("download"), page.click("#t-chart button")]);
+  const [download] = await Promise.all([page.waitForEvent("download"), page.click('[data-trend="csv"]')]);
   check("view: its CSV", download.suggestedFilename().endsWith(".csv"));
   await axe(page, "with views open");
 
@@ -111,6 +111,53 @@ function check(what, ok, more) {
   await closed("loop");
   await page.waitForFunction(() => [...document.querySelectorAll('details[data-key="bsc-hqloops"] tbody tr')].some((r) => /Facility water/.test(r.textContent) && /shadow/.test(r.cells[1].textContent)), null, { timeout: 20000 });
   check("loop: one loop is in shadow", true);
+
+  // A second point beside it, a closer look by key and by pointer, and both in one file.
+  await page.fill("#t-q", "rack power");
+  await page.click('#search button[type="submit"]');
+  await page.waitForFunction(() => document.querySelectorAll("#t-list tbody tr").length > 2);
+  await page.locator("#t-list tbody tr:not(.on) .compare").first().click();
+  await page.waitForFunction(() => document.querySelectorAll("#t-chart path.l").length === 2);
+  check("trend: two points in one chart", (await page.locator("#t-list tbody tr.on").count()) === 2 && (await page.locator("#t-chart svg.chart").count()) === 1);
+  // The newest hour: the plant has not run for longer than some hours.
+  await page.selectOption("#t-hours", "1");
+  await page.waitForFunction(() => document.querySelectorAll("#t-chart path.l").length === 2 && document.querySelector('#t-chart [role="group"] p'));
+  const shown = () => page.evaluate(() => [...document.querySelector('#t-chart [role="group"] p').textContent.matchAll(/(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)/g)].slice(0, 2).map((m) => Date.parse(`${m[1]}T${m[2]}Z`)));
+  const span = async () => { const [a, b] = await shown(); return b - a; };
+  const narrower = async (than) => { await page.waitForFunction((was) => { const m = [...document.querySelector('#t-chart [role="group"] p').textContent.matchAll(/(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)/g)].map((m) => Date.parse(`${m[1]}T${m[2]}Z`)); return m[1] - m[0] < was; }, than); return span(); };
+  const whole = await narrower(2 * 3600e3);
+  await page.focus('[data-trend="in"]');
+  await page.keyboard.press("Enter");
+  const half = await narrower(whole);
+  check("trend: a key zooms in, and keeps the focus", Math.abs(half / whole - 0.5) < 0.02 && (await page.evaluate(() => document.activeElement.dataset.trend)) === "in", `${half / whole}`);
+  await page.locator("#t-chart svg.chart").scrollIntoViewIfNeeded();
+  const frame = await page.locator("#t-chart svg.chart").boundingBox();
+  await page.mouse.move(frame.x + frame.width * 0.4, frame.y + frame.height / 2);
+  await page.mouse.down();
+  await page.mouse.move(frame.x + frame.width * 0.6, frame.y + frame.height / 2, { steps: 4 });
+  await page.mouse.up();
+  const dragged = await narrower(half);
+  check("trend: dragging over the chart zooms", dragged / half > 0.04 && dragged / half < 0.3, `${dragged / half}`);
+  await page.click('[data-trend="newest"]');
+  const [both] = await Promise.all([page.waitForEvent("download"), (async () => { await page.waitForFunction(() => document.querySelector('[data-trend="newest"]').disabled); await page.click('[data-trend="csv"]'); })()]);
+  const text = require("fs").readFileSync(await both.path(), "utf8").trim().split("\n");
+  check("trend: the CSV has both points", text[0] === "at,site,point,unit,mean,min,max,count,quality" && new Set(text.slice(1).map((l) => l.split(",")[2])).size === 2);
+  check("trend: the quality is said", /good|▲/.test(await page.textContent("#t-chart")));
+  check("view: a forecast fan of each loop", (await hq.locator(".charts polygon.band").count()) >= 3, String(await hq.locator(".charts polygon.band").count()));
+  if (shots) {
+    // What is drawn anew every few seconds is cut out of the page's picture.
+    const part = async (where, name) => {
+      const cut = () => where.evaluate((e) => { e.scrollIntoView(); scrollBy(0, -90); const r = e.getBoundingClientRect(); return { x: r.x, y: Math.max(0, r.y), width: r.width, height: Math.min(r.height, innerHeight - Math.max(0, r.y)) }; });
+      let clip = await cut();
+      for (let i = 0; i < 10 && !clip.width; i++) { await page.waitForTimeout(200); clip = await cut(); }
+      if (clip.width) await page.screenshot({ path: `${shots}/${name}.png`, clip });
+    };
+    await part(page.locator('section[aria-labelledby="trend-h"]'), "trend");
+    await part(page.locator('section[aria-labelledby="hints-h"]'), "hints");
+    await part(hq.locator(".rec"), "recommendation");
+    await part(hq.locator(".charts"), "charts");
+  }
+  await axe(page, "with points compared");
 
   // Gone and back.
   check("no error was logged", !page.errors.length, page.errors.join("; "));

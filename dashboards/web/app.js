@@ -1,8 +1,8 @@
 // The built-in page: what it shows of each site and how it keeps up. Reads /api/v1, keeps no state but the operator's name and language.
-// Beside it: words.js (languages), draw.js (elements, numbers, charts), plant.js (schematic, heat map, settings).
+// Beside it: words.js (languages), draw.js (elements, numbers, charts), plant.js (schematic, heat map, settings), trend.js (any point's history).
 "use strict";
 
-let sites = [], overviews = {}, topologies = {}, recommendations = {}, hints = {}, lastHeard = 0, wasGone = false, fetching = false, picked = null;
+let sites = [], overviews = {}, topologies = {}, recommendations = {}, hints = {}, forecasts = {}, lastHeard = 0, wasGone = false, fetching = false;
 
 // ---- one site ----------------------------------------------------------------------------------------------------
 const figureBox = (name, value, unit, sub) => el("div", {}, el("dt", {}, name), el("dd", {}, value, " ", el("small", {}, unit), el("span", { class: "sub" }, sub || "")));
@@ -91,6 +91,10 @@ function siteCharts(s) {
   box.append(load);
   box.append(chart({ title: t("Cooling power"), unit: "kW", now: o.now, zero: true, lines: [{ name: t("baseline"), cls: "grey dash", at, v: o.baseline_cooling_kw }, { name: t("measured"), cls: "green", at, v: o.cooling_kw }] }));
   box.append(chart({ title: t("Energy"), unit: t("kWh per GPU-hour"), now: o.now, lines: [{ name: t("measured"), cls: "purple", at, v: o.kwh_per_gpu_hour }] }));
+  for (const l of o.loops.length > 1 ? o.loops : []) {
+    const fan = loopFan(s, l);
+    if (fan) box.append(chart({ title: `${l.name}: ${t("Thermal load")}`, unit: "kW", now: o.now, band: fan, lines: [{ name: t("measured"), cls: "blue", at, v: l.load_kw }, { name: t("forecast (p50, band p10–p90)"), cls: "blue dash", at: fan.at, v: fan.p50 }] }));
+  }
   for (const l of o.loops) {
     const limits = o.limits.filter((m) => m.loop === l.id);
     box.append(chart({ title: l.name, unit: "°C", now: o.now, lines: [{ name: t("supply"), cls: "blue", at, v: l.supply_c }, { name: t("return"), cls: "orange", at, v: l.return_c },
@@ -101,6 +105,11 @@ function siteCharts(s) {
   for (const m of o.limits.filter((m) => !m.loop)) box.append(chart({ title: m.name, unit: m.unit, now: o.now, lines: [
     { name: t("measured"), cls: "blue", at, v: m.value }, { name: t("limit"), cls: "limit", at, v: m.max }, { name: t("limit"), cls: "limit", at, v: m.min, noKey: m.max.some(known) }] }));
   return box;
+}
+// What is forecast for one loop, in order of time; null where nothing is.
+function loopFan(s, l) {
+  const rows = (forecasts[s.id] || []).filter((r) => r.loop === l.id).sort((a, b) => a.at - b.at);
+  return rows.length > 1 ? { at: rows.map((r) => r.at), p10: rows.map((r) => r.p10_kw), p50: rows.map((r) => r.p50_kw), p90: rows.map((r) => r.p90_kw) } : null;
 }
 function siteAlarms(s) {
   const worst = { critical: 0, warning: 1, notice: 2 };
@@ -243,46 +252,8 @@ function drawActs(list) {
     : el("p", { class: "quiet" }, t("Nothing yet.")));
 }
 
-// ---- any point ---------------------------------------------------------------------------------------------------
-async function search() {
-  const site = $("t-site").value;
-  if (!site) return;
-  try {
-    const page = await get(`/points?limit=100&site=${encodeURIComponent(site)}&q=${encodeURIComponent($("t-q").value)}`);
-    $("t-count").textContent = page.total > page.points.length ? t("{0} points match; the first {1} are shown. More words narrow it.", num(page.total, 0), page.points.length) : t("{0} points match.", num(page.total, 0));
-    $("t-list").tBodies[0].replaceChildren(...page.points.map((p) => {
-      const row = el("tr", { class: picked && picked.site === p.site && picked.id === p.id ? "on" : "" });
-      row.append(el("td", {}, el("button", { class: "link", type: "button", onclick: () => { for (const r of $("t-list").tBodies[0].rows) r.className = ""; row.className = "on"; picked = p; trend(); } }, p.path), el("div", { class: "quiet" }, [p.object_name, p.process_area.join(" "), p.is_setpoint ? t("setpoint") : ""].filter(Boolean).join(" · "))),
-        el("td", { class: "n" }, p.state_text || `${auto(p.last_value)} ${p.unit}`), el("td", { class: "n" }, age(p.age_s)), el("td", {}, p.quality ? t(p.quality) : t("no value yet")));
-      return row;
-    }));
-  } catch (why) { $("t-count").textContent = why.message; }
-}
-async function trend() {
-  if (!picked) return;
-  const box = $("t-chart"), hours = Number($("t-hours").value), wanted = picked;
-  const to = wanted.last_at != null ? wanted.last_at + 1 : null;
-  if (to == null) { box.replaceChildren(el("p", { class: "quiet" }, t("This point has no value yet."))); return; }
-  try {
-    const s = await get(`/series?site=${encodeURIComponent(wanted.site)}&point=${wanted.id}&from=${to - hours * 3600000}&to=${to}`);
-    if (wanted !== picked) return;
-    const at = s.rows.map((r) => r.at), line = (k) => s.rows.map((r) => r[k]);
-    const csv = "at,mean,min,max,count,quality\n" + s.rows.map((r) => [iso(r.at), r.mean ?? "", r.min ?? "", r.max ?? "", r.count, `"${r.quality.replaceAll('"', '""')}"`].join(",")).join("\n") + "\n";
-    const save = el("button", { type: "button", onclick: () => {
-      const url = URL.createObjectURL(new Blob([csv], { type: "text/csv" }));
-      el("a", { href: url, download: `${s.site}-${s.path.replace(/[^A-Za-z0-9._-]+/g, "_")}.csv` }).click();
-      setTimeout(() => URL.revokeObjectURL(url), 1000);
-    } }, t("Download CSV"));
-    box.replaceChildren(chart({ title: s.path, unit: s.unit || t("as sent"), wide: true, height: 240, lines: [{ name: "max", cls: "grey dot", at, v: line("max") }, { name: "min", cls: "grey dot", at, v: line("min") }, { name: "mean", cls: "blue", at, v: line("mean") }] }),
-      el("p", { class: "quiet" }, t("{0} buckets of {1}", s.rows.length, age(s.step_s))), el("div", { class: "buttons" }, save));
-  } catch (why) { box.replaceChildren(el("p", { class: "error" }, why.message)); }
-}
-$("search").addEventListener("submit", (e) => { e.preventDefault(); search(); });
-$("t-site").addEventListener("change", search);
-$("t-hours").addEventListener("change", trend);
-$("hours").addEventListener("change", () => refresh(true));
-
 // ---- keeping up --------------------------------------------------------------------------------------------------
+$("hours").addEventListener("change", () => refresh(true));
 function heard(list) {
   lastHeard = Date.now();
   sites = list;
@@ -299,10 +270,11 @@ async function refresh(now) {
   fetching = true; refreshed = Date.now();
   await Promise.all(sites.map(async (s) => {
     const id = encodeURIComponent(s.id);
-    const [o, r, h, p] = await Promise.allSettled([get(`/sites/${id}/overview?hours=${$("hours").value}`), get(`/recommendations?site=${id}&limit=12`), get(`/placement/hints?site=${id}`), get(`/sites/${id}/topology`)]);
+    const [o, r, h, p, f] = await Promise.allSettled([get(`/sites/${id}/overview?hours=${$("hours").value}`), get(`/recommendations?site=${id}&limit=12`), get(`/placement/hints?site=${id}`), get(`/sites/${id}/topology`), get(`/forecasts?site=${id}`)]);
     if (o.status === "fulfilled") overviews[s.id] = o.value;
     if (r.status === "fulfilled") recommendations[s.id] = r.value;
     if (p.status === "fulfilled") topologies[s.id] = p.value;
+    if (f.status === "fulfilled") forecasts[s.id] = f.value;
     hints[s.id] = h.status === "fulfilled" ? h.value : { error: h.reason.message };
   }));
   try { drawActs(await get("/audit?limit=20")); } catch { /* shown again with the next change */ }

@@ -54,8 +54,9 @@ function ticks(lo, hi, wanted) {
   for (let v = Math.ceil(lo / step - 1e-9) * step; v <= hi + step * 1e-6; v += step) out.push(v);
   return { at: out, digits: Math.max(0, -Math.floor(Math.log10(step) + 1e-9)) };
 }
-// lines: [{name, cls, at, v, step?, hidden?}]; band: {at, p10, p90}. `zero` starts the axis at 0.
-function chart({ title, unit, lines, band, now, wide, zero, height = 150 }) {
+// lines: [{name, cls, at, v, step?, hidden?}]; band: {at, p10, p90}. `zero` starts the axis at 0. marks: [{at, text}] stand at the foot;
+// `onzoom(from, to)` hears of a stretch that was dragged over.
+function chart({ title, unit, lines, band, now, wide, zero, marks = [], onzoom, height = 150 }) {
   lines = lines.filter((l) => l.v && l.v.some(known));
   const figure = el("figure", { class: wide ? "wide" : "" });
   const key = el("span", { class: "key" });
@@ -106,6 +107,13 @@ function chart({ title, unit, lines, band, now, wide, zero, height = 150 }) {
     });
     root.append(svg("path", { class: "l " + l.cls, d }));
   }
+  for (const m of marks) {
+    if (m.at < t0 || m.at > t1) continue;
+    const px = x(m.at).toFixed(1), mark = svg("path", { class: "mark", d: `M${px} ${H - B - 8}l4 7h-8z` });
+    mark.append(svg("title", {}, m.text));
+    root.append(mark);
+  }
+  if (onzoom) dragged(root, { L, R, T, B, W, H }, (a, b) => onzoom(t0 + a * (t1 - t0), t0 + b * (t1 - t0)));
   const cross = svg("line", { class: "cross", y1: T, y2: H - B, visibility: "hidden" });
   root.append(cross);
   const readout = el("div", { class: "readout", "aria-hidden": "true" });
@@ -114,12 +122,40 @@ function chart({ title, unit, lines, band, now, wide, zero, height = 150 }) {
     if (t < t0 || t > t1) return;
     cross.setAttribute("x1", x(t)); cross.setAttribute("x2", x(t)); cross.setAttribute("visibility", "visible");
     const parts = lines.map((l) => {
-      const gap = l.at.length > 1 ? l.at[1] - l.at[0] : 1, i = Math.round((t - l.at[0]) / gap);
-      return i >= 0 && i < l.at.length && known(l.v[i]) ? `${l.name} ${auto(l.v[i])}` : null;
+      const i = nearest(l.at, t);
+      return Math.abs(l.at[i] - t) < (t1 - t0) / 30 && known(l.v[i]) ? `${l.name} ${auto(l.v[i])}` : null;
     }).filter(Boolean);
     readout.textContent = `${clock(t)}  ${parts.join(" · ")}`;
   });
   root.addEventListener("pointerleave", () => { cross.setAttribute("visibility", "hidden"); readout.textContent = ""; });
   figure.append(root, readout);
   return figure;
+}
+// Which of some rising instants is nearest.
+function nearest(at, t) {
+  let a = 0, b = at.length - 1;
+  while (b - a > 1) { const m = (a + b) >> 1; if (at[m] < t) a = m; else b = m; }
+  return Math.abs(at[a] - t) < Math.abs(at[b] - t) ? a : b;
+}
+// Hears of a stretch of a chart that a pointer was dragged over, as shares of its width.
+function dragged(root, { L, R, T, B, W, H }, told) {
+  const area = svg("rect", { class: "select", y: T, height: H - T - B, width: 0, visibility: "hidden" });
+  root.append(area);
+  const share = (e) => { const box = root.getBoundingClientRect(); return Math.min(1, Math.max(0, (((e.clientX - box.left) / box.width) * W - L) / (W - L - R))); };
+  let begun = null;
+  root.addEventListener("pointerdown", (e) => { if (e.button === 0) { begun = share(e); root.setPointerCapture(e.pointerId); } });
+  root.addEventListener("pointermove", (e) => {
+    if (begun == null) return;
+    const [a, b] = [begun, share(e)].sort((p, q) => p - q);
+    area.setAttribute("x", L + a * (W - L - R)); area.setAttribute("width", (b - a) * (W - L - R)); area.setAttribute("visibility", "visible");
+  });
+  const end = (e) => {
+    if (begun == null) return;
+    const [a, b] = [begun, share(e)].sort((p, q) => p - q);
+    begun = null;
+    area.setAttribute("visibility", "hidden");
+    if (e.type === "pointerup" && b - a > 0.02) told(a, b);
+  };
+  root.addEventListener("pointerup", end);
+  root.addEventListener("pointercancel", end);
 }

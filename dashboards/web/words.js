@@ -4,6 +4,7 @@
 
 const WORDS = {
   es: {
+    "Compare": "Comparar", "Compare {0}": "Comparar {0}", "{0} points": "{0} puntos", "mean": "media", "max": "máx.", "min": "mín.", "marked": "marcadas", "all good": "todas buenas", "Time shown": "Tiempo mostrado", "Earlier": "Antes", "Later": "Después", "Zoom in": "Acercar", "Zoom out": "Alejar", "Newest": "Lo más reciente", "Drag over a chart to zoom.": "Arrastre sobre un gráfico para acercar.",
     "Skip to the sites": "Ir a los centros", "Cooling and placement": "Refrigeración y asignación", "Connecting": "Conectando", "Past": "Pasado", "Sign out": "Cerrar sesión", "Language": "Idioma",
     "Fixed setpoints against recommendations": "Consignas fijas frente a recomendaciones", "Placement hints": "Dónde asignar trabajos", "What operators did": "Qué hicieron los operadores", "Nothing yet.": "Nada todavía.",
     "Any point": "Cualquier punto", "Site": "Centro", "Search": "Buscar", "words in path, name, area, unit": "palabras de la ruta, nombre, zona, unidad", "Point": "Punto", "Value": "Valor", "Age": "Edad", "Quality": "Calidad",
@@ -35,6 +36,7 @@ const WORDS = {
     "{0} will be passed at {1}: {2} kW must go.": "{0} se superará a las {1}: deben quitarse {2} kW.", "As a table": "Como tabla", "Rank": "Orden", "Rack": "Rack", "Class": "Clase", "Free GPUs": "GPU libres", "Marginal kWh/GPU-h": "kWh/h-GPU marginal",
   },
   ca: {
+    "Compare": "Compara", "Compare {0}": "Compara {0}", "{0} points": "{0} punts", "mean": "mitjana", "max": "màx.", "min": "mín.", "marked": "marcades", "all good": "totes bones", "Time shown": "Temps mostrat", "Earlier": "Abans", "Later": "Després", "Zoom in": "Apropa", "Zoom out": "Allunya", "Newest": "El més recent", "Drag over a chart to zoom.": "Arrossegueu sobre un gràfic per apropar.",
     "Skip to the sites": "Vés als centres", "Cooling and placement": "Refrigeració i assignació", "Connecting": "Connectant", "Past": "Passat", "Sign out": "Tanca la sessió", "Language": "Llengua",
     "Fixed setpoints against recommendations": "Consignes fixes davant de recomanacions", "Placement hints": "On assignar treballs", "What operators did": "Què han fet els operadors", "Nothing yet.": "Res encara.",
     "Any point": "Qualsevol punt", "Site": "Centre", "Search": "Cerca", "words in path, name, area, unit": "paraules de la ruta, nom, zona, unitat", "Point": "Punt", "Value": "Valor", "Age": "Edat", "Quality": "Qualitat",

@@ -135,7 +135,9 @@ pub struct Login {
 /// What a request needs, from its method and path alone.
 pub fn need(method: &Method, path: &str) -> Need {
     match path {
-        "/" | "/words.js" | "/draw.js" | "/plant.js" | "/app.js" | "/style.css" | "/api/v1/health" | "/api/v1/session" => Need::Nothing,
+        "/" | "/words.js" | "/draw.js" | "/plant.js" | "/trend.js" | "/app.js" | "/style.css" | "/api/v1/health" | "/api/v1/session" => {
+            Need::Nothing
+        }
         _ if method == Method::GET || method == Method::HEAD => Need::Read,
         p if p.starts_with("/api/v1/placement/") || p.starts_with("/k8s/") => Need::Place,
         _ => Need::Operate,

@@ -10,6 +10,7 @@ const INDEX: &str = include_str!("../../dashboards/web/index.html");
 const WORDS: &str = include_str!("../../dashboards/web/words.js");
 const DRAW: &str = include_str!("../../dashboards/web/draw.js");
 const PLANT: &str = include_str!("../../dashboards/web/plant.js");
+const TREND: &str = include_str!("../../dashboards/web/trend.js");
 const SCRIPT: &str = include_str!("../../dashboards/web/app.js");
 const STYLE: &str = include_str!("../../dashboards/web/style.css");
 
@@ -22,6 +23,7 @@ pub(super) fn routes() -> Router<Shared> {
         .route("/words.js", get(|| async { script(WORDS) }))
         .route("/draw.js", get(|| async { script(DRAW) }))
         .route("/plant.js", get(|| async { script(PLANT) }))
+        .route("/trend.js", get(|| async { script(TREND) }))
         .route("/app.js", get(|| async { script(SCRIPT) }))
         .route("/style.css", get(|| async { file("text/css; charset=utf-8", STYLE) }))
 }

@@ -22,6 +22,8 @@ pub const JOBS_MAX: usize = 10_000;
 pub const LIST_BYTES_MAX: usize = 8 << 20;
 /// Nodes that a scheduler may tell of at once.
 const OCCUPIED_MAX: usize = 100_000;
+/// Racks that one job's own place may name.
+const OWN_RACKS_MAX: usize = 10_000;
 /// Longest wait for changed hints, s.
 const WAIT_S: f64 = 25.0;
 const GPUS_MAX: f64 = 1e6;
@@ -194,6 +196,17 @@ pub(super) fn check(ask: &RankAsk) -> Result<(), Fault> {
         within(&field("latest_h"), j.latest_h.unwrap_or(earliest), 0.0, HOURS_MAX, "h")?;
         if j.latest_h.is_some_and(|l| l < earliest) {
             return Err(Fault::invalid(&field("latest_h"), "is before `earliest_h`", "give earliest_h <= latest_h"));
+        }
+        if let Some(o) = &j.own_place {
+            let given: u64 = o.racks.iter().map(|r| u64::from(r.gpus)).sum();
+            let asked = j.gpus.unwrap_or_else(|| j.nodes.unwrap_or(0.0) * j.gpus_per_node.unwrap_or(0.0));
+            if o.racks.len() > OWN_RACKS_MAX || given as f64 != asked {
+                return Err(Fault::invalid(
+                    &field("own_place"),
+                    format!("{} racks with {given} GPUs; the job takes {asked}", o.racks.len()),
+                    format!("give each of its at most {OWN_RACKS_MAX} racks with the GPUs that the job takes there"),
+                ));
+            }
         }
         if j.partitions.len() > 100 {
             return Err(Fault::invalid(&field("partitions"), "names more than 100", "leave it empty for any"));

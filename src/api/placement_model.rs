@@ -36,6 +36,7 @@ pub struct Hint {
     pub gpus_free_estimated: bool,
     /// Energy that one more GPU-hour costs here now, kWh: IT, cooling and losses.
     pub marginal_kwh_per_gpu_hour: f64,
+    /// Standard deviation of that over the next hours, between sites; where setpoints follow the load it is all that is not IT.
     pub marginal_sigma: Option<f64>,
     /// The same in each slot of `ahead`.
     pub marginal_ahead: Vec<f64>,
@@ -182,6 +183,19 @@ pub struct RankJob {
     /// Must all GPUs stay inside one NVLink or leaf domain? Where absent: training jobs that fit into one.
     #[serde(default)]
     pub one_domain: Option<bool>,
+    /// Where it would run, from `earliest_h` on, without a hint: it stays there, as the first of its places, unless another is
+    /// cheaper by more than can be told from none, or this one has no room.
+    #[serde(default)]
+    pub own_place: Option<OwnPlace>,
+}
+
+/// Where a scheduler would put a job by itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OwnPlace {
+    pub site: String,
+    /// All of its GPUs.
+    pub racks: Vec<RankRack>,
 }
 
 /// Jobs to place together.
@@ -217,6 +231,8 @@ pub struct RankPlace {
     /// Energy that the job adds over its whole life, kWh: IT, cooling and losses.
     pub kwh: f64,
     pub kwh_per_gpu_hour: f64,
+    /// A difference to another site's place below this, kWh, cannot be told from none; null where nothing can.
+    pub doubt_kwh: Option<f64>,
     /// Null where the site file names no price or carbon.
     pub eur: Option<f64>,
     pub g_co2: Option<f64>,

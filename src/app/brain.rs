@@ -10,7 +10,7 @@ use super::learner::{Learner, PlantModel, row_of};
 use super::placement::{self, Occupied};
 use crate::control::controller::HEARTBEAT_LOST;
 use crate::control::ledger::{self, Applied};
-use crate::control::place::Board;
+use crate::control::place::{Board, PriceTrack};
 use crate::control::plan::Tuning;
 use crate::control::view::{Price, RAMP, combine};
 use crate::control::{Bindings, Controller, LoadForecast, ModeEvent, RackView, Recommendation, Request, View, ViewBuilder};
@@ -35,8 +35,9 @@ const RECOMMENDATIONS_MAX: usize = 600;
 pub const PLAN_STEPS: usize = 24;
 pub const PLAN_STEP: Span = Span::minutes(5);
 const HORIZON: Span = Span::hours(2);
-/// Least distance between linked supply setpoints on a learnt model, which knows what a narrow one costs, K.
-const LEARNT_APPROACH_K: f64 = 0.5;
+/// Least distance between linked supply setpoints on a learnt model, K: the approach that plate exchangers are commonly chosen for. Below it pumps and
+/// chillers start at the least disturbance, and data from above it do not tell where.
+const LEARNT_APPROACH_K: f64 = 2.0;
 /// Share of the rises that a load has shown which limits must bear.
 const RISE_QUANTILE: f64 = 0.99;
 /// Beats further apart than this are a gap, not a pace.
@@ -47,7 +48,7 @@ pub fn tuning(site: &SiteFile) -> Tuning {
     let step = Span(site.control.tick().0.max(PLAN_STEP.0));
     let steps = ((HORIZON.0 / step.0) as usize).clamp(6, PLAN_STEPS);
     let approach_k = if site.control.learns() { LEARNT_APPROACH_K } else { Tuning::default().approach_k };
-    Tuning { step, steps, approach_k, ..Tuning::default() }
+    Tuning { step, steps, approach_k, settle: site.control.settle(), ..Tuning::default() }
 }
 
 /// What one beat asks the caller to do.
@@ -80,6 +81,8 @@ pub struct Brain {
     pub recommendations: VecDeque<Recommendation>,
     /// Where jobs may go; none where no model can tell.
     pub board: Option<Arc<Board>>,
+    /// How its boards' prices came out.
+    prices: PriceTrack,
     /// What a scheduler told of free GPUs and jobs.
     pub occupancy: Option<Occupied>,
     pub drift: Drift,
@@ -138,6 +141,7 @@ impl Brain {
             past_forecasts: VecDeque::new(),
             recommendations: VecDeque::new(),
             board: None,
+            prices: PriceTrack::default(),
             occupancy: None,
             drift: Drift::default(),
             findings: Vec::new(),
@@ -371,7 +375,11 @@ impl Brain {
         let tick = self.controller.tick(&view, model, tally);
         let racks = self.rack_views(catalogue, latest);
         let outlook = placement::outlook(self, &view, tick.recommendation.as_ref());
-        self.board = model.and_then(|m| Board::new(&view, &racks, &outlook, m)).map(Arc::new);
+        let board = model.and_then(|m| Board::new(&view, &racks, &outlook, m));
+        self.board = board.map(|b| {
+            let sigma = self.prices.observe(now, &b.slots, b.slot);
+            Arc::new(b.doubted(sigma))
+        });
         let entry = row.as_ref().and_then(|row| self.settle(row, &view));
         if let Some(r) = &tick.recommendation {
             let applied = match self.controller.approval() {

@@ -365,6 +365,9 @@ pub struct EvaluateArgs {
     /// On the simulated plants: also search the best with perfect foresight (takes minutes)
     #[arg(long)]
     pub optimum: bool,
+    /// The arm whose saving the others' are told as a share of (rule, where the plant has a tuned one)
+    #[arg(long, value_name = "NAME", default_value = "optimum")]
+    pub reference: String,
     /// Where the stores go; each run replaces <DIR>/evaluate/seed-<N>
     #[arg(long, value_name = "DIR", default_value = "./tramuntana-data")]
     pub data_dir: PathBuf,

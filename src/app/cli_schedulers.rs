@@ -53,6 +53,9 @@ pub struct SlurmApply {
     /// Also set a feature tramuntana_bandN on nodes
     #[arg(long)]
     pub features: bool,
+    /// Licence of slurm.conf of which one is one kW (Licenses=NAME:KW): what the site has no room for is held back in a reservation
+    #[arg(long, value_name = "NAME")]
+    pub power_licence: Option<String>,
     /// Where jobs are read from: squeue, sacct, a file, or slurmrestd's address of /jobs
     #[arg(long, value_name = "SOURCE", default_value = "squeue")]
     pub jobs_from: String,
@@ -162,6 +165,10 @@ pub struct PlacementArgs {
     /// Leave the arms with moving setpoints out
     #[arg(long)]
     pub placement_only: bool,
+    /// Only these arms, besides first fit: "Slurm's order", random, hints, "hints that may delay" (they may hold a job back
+    /// within its slack), "setpoints, first fit", "setpoints and hints". Give it once per arm
+    #[arg(long = "arm", value_name = "NAME")]
+    pub arms: Vec<String>,
     /// Write every run as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,

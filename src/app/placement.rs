@@ -67,8 +67,9 @@ pub fn outlook(brain: &Brain, view: &View, recommendation: Option<&control::Reco
     }
     let weather =
         (0..SLOTS).map(|k| if k == 0 { view.weather } else { brain.weather_ahead(view.weather, view.now, Span(SLOT.0 * k as i64)) });
+    let follow = recommendation.is_some_and(|r| r.mode == "auto");
     let mut outlook =
-        Outlook { slot: SLOT, weather: weather.collect(), p50_kw: vec![vec![]; SLOTS], p90_kw: vec![vec![]; SLOTS], setpoints };
+        Outlook { slot: SLOT, weather: weather.collect(), p50_kw: vec![vec![]; SLOTS], p90_kw: vec![vec![]; SLOTS], setpoints, follow };
     for (l, now) in view.site.loops.iter().zip(&view.loads) {
         let told = brain.forecasts.iter().find(|f| f.target == l.load).filter(|f| !f.points.is_empty());
         let ahead = told.map(|f| f.every(SLOT, SLOTS)).unwrap_or_default();
@@ -191,7 +192,7 @@ fn hint(board: &Board, r: &BoardRack) -> Hint {
         gpus_free: Some(r.free_gpus).filter(|_| !r.free_estimated || r.power_kw.is_finite()),
         gpus_free_estimated: r.free_estimated,
         marginal_kwh_per_gpu_hour: board.marginal(r, 0),
-        marginal_sigma: None,
+        marginal_sigma: known(board.price_sigma * board.kw_per_gpu(r.partition)),
         marginal_ahead: (0..board.slots.len()).map(|k| board.marginal(r, k)).collect(),
         power_headroom_kw: r.room_kw.and(known(room_kw)),
         power_headroom_by: by,
@@ -279,6 +280,16 @@ pub fn rank_jobs(sites: &[Arc<SiteShared>], ask: &RankAsk) -> Result<RankAnswer,
                 format!("there are: {}", names.join(", ")),
             ));
         }
+        let own = j.own_place.as_ref().and_then(|o| Some((o, &fresh.iter().find(|x| x.board.site.site.id == o.site)?.board)));
+        if let Some((o, board)) = own
+            && let Some(k) = o.racks.iter().position(|r| !board.racks.iter().any(|x| x.id == r.rack))
+        {
+            return Err(Fault::invalid(
+                &format!("jobs[{i}].own_place.racks[{k}].rack"),
+                format!("{} has no rack {:?}", o.site, shown(&o.racks[k].rack)),
+                "name racks as the hints do",
+            ));
+        }
         if let Some(bad) = j.job_class.as_ref().filter(|c| !classes.contains(c)) {
             let field = format!("jobs[{i}].job_class");
             return Err(Fault::invalid(
@@ -303,6 +314,7 @@ pub fn rank_jobs(sites: &[Arc<SiteShared>], ask: &RankAsk) -> Result<RankAnswer,
                 start_at: p.start.0,
                 end_at: p.end.0,
                 kwh: p.kwh,
+                doubt_kwh: known(p.doubt_kwh),
                 eur: p.eur,
                 g_co2: p.g_co2,
                 binds: p.binds,
@@ -343,6 +355,7 @@ fn job(i: usize, j: &RankJob) -> JobAsk {
         sites: vec![],
         job_class: j.job_class.clone(),
         one_domain: j.one_domain,
+        own_place: j.own_place.as_ref().map(|o| (o.site.clone(), o.racks.iter().map(|r| (r.rack.clone(), r.gpus)).collect())),
     }
 }
 

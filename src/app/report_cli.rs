@@ -38,6 +38,9 @@ pub struct ReportArgs {
     /// Language
     #[arg(long, value_enum, default_value_t = Lang::En)]
     pub lang: Lang,
+    /// The figures alone: JSON and CSV; no page, PDF or spreadsheet
+    #[arg(long)]
+    pub data_only: bool,
 }
 
 /// The sites that are asked for, of those that the store has.
@@ -73,12 +76,12 @@ pub fn run(a: &ReportArgs) -> Result<(), String> {
             (None, None) => return Err("give --year or --period".into()),
         };
         let file = ReportFile::load(&s.dir, &s.file).map_err(|e| e.to_string())?;
-        books.push(Book::gather(&store, &s.file, &s.dir, file, period.map_err(|e| e.to_string())?)?);
+        books.push(Book::gather(&store, &s.file, &s.dir, file, period.map_err(|e| e.to_string())?, a.lang)?);
     }
     let made = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let order = Order { pack: &pack, lang: a.lang, group: a.group, made };
     let (mut doc, jobs) = document(&books, &order)?;
-    let paths = write::write(&mut doc, &jobs, &a.out, a.lang)?;
+    let paths = write::write(&mut doc, &jobs, &a.out, a.lang, !a.data_only)?;
     use crate::report::figure::Status;
     let missing: Vec<&str> = doc.figures.iter().filter(|f| f.status == Status::Missing).map(|f| f.key.as_str()).collect();
     println!(

@@ -2,11 +2,11 @@
 
 use super::config::{Config, Overrides};
 use super::report_cli::chosen;
-use crate::control::ledger::{Entry, balance};
+use crate::control::ledger::Entry;
 use crate::report::account::Period;
 use crate::report::facts::e_dc;
 use crate::report::figure::{Cell, Chart, ChartKind, Document, Figure, Status, Table};
-use crate::report::savings::{Limits, Row, Verdict, verify};
+use crate::report::savings::{Limits, Reconciliation, Row, Verdict, verify};
 use crate::report::{Book, Lang, MeterRole, ReportFile, write};
 use crate::signal::dated::instant;
 use crate::signal::table;
@@ -92,6 +92,13 @@ struct Evidence {
     meters: Vec<String>,
 }
 
+impl Evidence {
+    fn reconciliation(&self) -> Reconciliation {
+        let grid = self.reporting.0.grid;
+        Reconciliation::of(&self.ledger, grid.from, grid.to)
+    }
+}
+
 /// Verifies, prints, and writes the folder.
 ///
 /// # Errors
@@ -128,7 +135,7 @@ pub fn run(a: &SavingsArgs) -> Result<(), String> {
     print(&v, &e, &adjustments);
     if let Some(dir) = &a.out {
         let mut doc = document(a, &v, &e, &adjustments);
-        let paths = write::write(&mut doc, &[], dir, a.lang)?;
+        let paths = write::write(&mut doc, &[], dir, a.lang, true)?;
         println!("{} files in {}", paths.len(), dir.display());
     }
     if v.refused() { Err(format!("no saving is claimed: {}", v.refusals.join("; "))) } else { Ok(()) }
@@ -156,7 +163,7 @@ fn from_store(a: &SavingsArgs) -> Result<Evidence, String> {
     let mut meters = Vec::new();
     let mut rows = |p: Period| -> Result<(Period, Vec<Row>), String> {
         let file = ReportFile::load(&site.dir, &site.file).map_err(|e| e.to_string())?;
-        let book = Book::gather(&store, &site.file, &site.dir, file, p.clone())?;
+        let book = Book::gather(&store, &site.file, &site.dir, file, p.clone(), a.lang)?;
         let power = match a.boundary {
             Boundary::Cooling => book.sum(MeterRole::Cooling),
             Boundary::Site => e_dc(&book).0,
@@ -255,10 +262,19 @@ fn print(v: &Verdict, e: &Evidence, adjustments: &[(String, f64, String)]) {
         println!("saving {s:.0} ± {h:.0} kWh (95 %), {:.2} ± {:.2} %: {verdict}", s * pct, h * pct);
     }
     if !e.ledger.is_empty() {
-        let b = balance(e.ledger.iter());
+        let r = e.reconciliation();
         println!(
-            "ledger: {} recommendations, {} closed: predicted {:.0} kWh, realised by the plant's model {:.0} kWh, forgone {:.0} kWh",
-            b.entries, b.closed, b.predicted_kwh, b.realised_kwh, b.forgone_kwh
+            "ledger: {} recommendations, {} applied and scored over {:.1} h: predicted {:.1} kWh, realised by the plant's model {:.1} kWh, error {:+.1} kWh{}, {} of {} within their own ±; forgone {:.1} kWh",
+            r.entries,
+            r.scored,
+            r.scored_h,
+            r.predicted_kwh,
+            r.realised_kwh,
+            r.error_kwh(),
+            r.error_share().map_or_else(String::new, |s| format!(" ({:+.1} %)", 100.0 * s)),
+            r.within,
+            r.scored,
+            r.forgone_kwh
         );
     }
 }
@@ -266,22 +282,22 @@ fn print(v: &Verdict, e: &Evidence, adjustments: &[(String, f64, String)]) {
 fn document(a: &SavingsArgs, v: &Verdict, e: &Evidence, adjustments: &[(String, f64, String)]) -> Document {
     let lang = a.lang;
     let p = &e.reporting.0;
-    let boundary = match a.boundary {
-        Boundary::Cooling => "cooling meters (option B)",
-        Boundary::Site => "all of the site (option C)",
-    };
+    let boundary = lang.t(match a.boundary {
+        Boundary::Cooling => "b_option_b",
+        Boundary::Site => "b_option_c",
+    });
     let figure = |key: &str, name: &str, unit: &str, value: f64, half: Option<f64>| {
         let there = value.is_finite() && !(v.refused() && key.starts_with("SAVING"));
         Figure {
             key: key.into(),
             section: "savings".into(),
             scope: e.name.clone(),
-            name: name.into(),
+            name: lang.t(name),
             value: there.then_some(value),
             text: None,
             unit: unit.into(),
             status: if there { Status::Derived } else { Status::Missing },
-            boundary: boundary.into(),
+            boundary: boundary.clone(),
             meters: e.meters.clone(),
             from: p.local(p.grid.from),
             to: p.local(p.grid.to),
@@ -296,14 +312,14 @@ fn document(a: &SavingsArgs, v: &Verdict, e: &Evidence, adjustments: &[(String, 
     let pct = 100.0 / v.baseline_kwh;
     let g = &v.gates;
     let figures = vec![
-        figure("SAVING", "Saving", "kWh", v.saving_kwh, Some(v.half_width_kwh)),
-        figure("SAVING-SHARE", "Saving, share of the adjusted baseline", "%", v.saving_kwh * pct, Some(v.half_width_kwh * pct)),
-        figure("BASELINE", "Adjusted baseline", "kWh", v.baseline_kwh, Some(v.half_width_kwh)),
-        figure("METERED", "Metered", "kWh", v.metered_kwh, None),
-        figure("CV-RMSE", "CV-RMSE, hourly", "%", 100.0 * g.cv_rmse, None),
-        figure("CV-RMSE-HELD-OUT", "CV-RMSE on days not seen", "%", 100.0 * g.held_out_cv_rmse, None),
-        figure("NMBE", "NMBE", "%", 100.0 * g.nmbe, None),
-        figure("NMBE-HELD-OUT", "NMBE on days not seen", "%", 100.0 * g.held_out_nmbe, None),
+        figure("SAVING", "s_saving", "kWh", v.saving_kwh, Some(v.half_width_kwh)),
+        figure("SAVING-SHARE", "s_share", "%", v.saving_kwh * pct, Some(v.half_width_kwh * pct)),
+        figure("BASELINE", "s_baseline", "kWh", v.baseline_kwh, Some(v.half_width_kwh)),
+        figure("METERED", "s_metered", "kWh", v.metered_kwh, None),
+        figure("CV-RMSE", "s_cv", "%", 100.0 * g.cv_rmse, None),
+        figure("CV-RMSE-HELD-OUT", "s_cv_unseen", "%", 100.0 * g.held_out_cv_rmse, None),
+        figure("NMBE", "s_nmbe", "%", 100.0 * g.nmbe, None),
+        figure("NMBE-HELD-OUT", "s_nmbe_unseen", "%", 100.0 * g.held_out_nmbe, None),
     ];
     let mut tables = Vec::new();
     let text = |t: &str| t.to_owned();
@@ -311,23 +327,29 @@ fn document(a: &SavingsArgs, v: &Verdict, e: &Evidence, adjustments: &[(String, 
         let rows = adjustments.iter().map(|(w, k, why)| vec![w.as_str().into(), (*k).into(), why.as_str().into()]).collect();
         tables.push(Table {
             id: text("non_routine"),
-            title: text("Non-routine adjustments"),
+            title: lang.t("s_non_routine"),
             columns: vec![lang.t("what"), text("kWh"), lang.t("note")],
             rows,
         });
     }
     if !e.ledger.is_empty() {
-        let b = balance(e.ledger.iter());
-        let row = |name: &str, value: f64| vec![Cell::from(name), value.into()];
+        let r = e.reconciliation();
+        let verified = if v.refused() { f64::NAN } else { v.saving_kwh };
+        let row = |key: &str, value: f64| vec![Cell::from(lang.t(key)), value.into()];
         let rows = vec![
-            row("recommendations", b.entries as f64),
-            row("closed", b.closed as f64),
-            row("predicted, kWh", b.predicted_kwh),
-            row("realised by the plant's model, kWh", b.realised_kwh),
-            row("verified here, kWh", if v.refused() { f64::NAN } else { v.saving_kwh }),
-            row("forgone, kWh", b.forgone_kwh),
+            row("l_entries", r.entries as f64),
+            row("l_closed", r.scored as f64),
+            row("l_hours", r.scored_h),
+            row("l_predicted", r.predicted_kwh),
+            row("l_realised", r.realised_kwh),
+            row("l_error", r.error_kwh()),
+            row("l_error_pct", 100.0 * r.error_share().unwrap_or(f64::NAN)),
+            row("l_within", r.within as f64),
+            row("l_forgone", r.forgone_kwh),
+            row("l_verified", verified),
+            row("l_gap", verified - r.realised_kwh),
         ];
-        tables.push(Table { id: text("ledger"), title: text("Ledger"), columns: vec![lang.t("what"), lang.t("value")], rows });
+        tables.push(Table { id: text("ledger"), title: lang.t("l_title"), columns: vec![lang.t("what"), lang.t("value")], rows });
     }
     let mut charts = Vec::new();
     if !v.refused() && !v.months.is_empty() {
@@ -351,11 +373,11 @@ fn document(a: &SavingsArgs, v: &Verdict, e: &Evidence, adjustments: &[(String, 
         pack_version: text("2026-01"),
         citation: CITE.into(),
         lang: lang.code().into(),
-        title: format!("{}: {}", e.name, if v.refused() { "no saving is claimed" } else { "verified saving" }),
-        about: format!("Baseline {}, reporting {}. {}", e.baseline.0.label, e.reporting.0.label, v.refusals.join("; ")),
+        title: lang.say(if v.refused() { "s_refused" } else { "s_claimed" }, &[&e.name]),
+        about: format!("{} {}", lang.say("s_about", &[&e.baseline.0.label, &p.label]), v.refusals.join("; ")),
         version: 1,
         made: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        period: format!("{} against {}", p.label, e.baseline.0.label),
+        period: lang.say("s_against", &[&p.label, &e.baseline.0.label]),
         from: p.local(p.grid.from),
         to: p.local(p.grid.to),
         sites: vec![e.name.clone()],

@@ -128,7 +128,7 @@ pub fn check(view: &View, i: usize, value: f64, memory: &Memory, orders: &Orders
     if changes && memory.last_change.is_some_and(|t| view.now - t < Span::seconds(i64::from(a.dwell_s))) {
         return Some(format!("the last change is less than {} s ago", a.dwell_s));
     }
-    if changes && !hand_back && moves && (value - now_c).abs() < a.step * 0.999 - EPS {
+    if changes && !hand_back && moves && !view.creeps(i) && (value - now_c).abs() < a.step * 0.999 - EPS {
         return Some(format!("a step below {} is not worth a request", a.step));
     }
     for limit in &view.site.limits {

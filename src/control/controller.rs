@@ -97,6 +97,7 @@ pub struct Controller {
     tracks: Vec<Track>,
     memory: Vec<Memory>,
     prior: Option<Vec<f64>>,
+    settled: Option<Vec<f64>>,
     surprise: Surprise,
     last: Option<Recommendation>,
     approval: Option<Approval>,
@@ -132,6 +133,7 @@ impl Controller {
             tracks: vec![Track::default(); n],
             memory: vec![Memory::default(); n],
             prior: None,
+            settled: None,
             surprise: Surprise::default(),
             last: None,
             approval: None,
@@ -259,6 +261,7 @@ impl Controller {
             }
             let r = self.recommend(view, model, &p, advice.as_ref(), tally);
             self.prior = Some(p.targets.clone());
+            self.settled = Some(p.settled.clone());
             if matches!(self.mode, Mode::Auto) {
                 self.follow_loops(view, &p.first, &mut out.requests);
             }
@@ -371,7 +374,14 @@ impl Controller {
 
     fn start(&self, view: &View) -> Start {
         let tick = view.site.control.tick();
-        let mut s = Start { base: vec![], reach: vec![], fixed: vec![], prior: self.prior.clone(), surprise: self.surprise.by_limit() };
+        let mut s = Start {
+            base: vec![],
+            reach: vec![],
+            fixed: vec![],
+            prior: self.prior.clone(),
+            settled: self.settled.clone(),
+            surprise: self.surprise.by_limit(),
+        };
         for (i, a) in view.site.actuators.iter().enumerate() {
             let in_force = view.actuators.get(i).map_or(f64::NAN, |v| v.in_force.value);
             let track = &self.tracks[i];

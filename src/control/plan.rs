@@ -29,11 +29,30 @@ pub struct Tuning {
     pub approach_k: f64,
     /// A plan must save this share of the horizon's energy against holding, else we hold.
     pub worth_share: f64,
+    /// Time constant with which temperature setpoints follow the optimum of each tick; zero = at once. An optimum moves with the noise of loads, weather and
+    /// model, to and fro; each way back costs, and no horizon that ends before it holds that cost.
+    pub settle: Span,
+}
+
+impl Tuning {
+    /// Part of the way to a new optimum that a creeping setpoint goes in one tick.
+    pub fn follow_share(&self, tick: Span) -> f64 {
+        if self.settle.0 > 0 { 1.0 - (-tick.as_secs_f64() / self.settle.as_secs_f64()).exp() } else { 1.0 }
+    }
 }
 
 impl Default for Tuning {
     fn default() -> Tuning {
-        Tuning { step: Span::minutes(5), steps: 24, sigmas: 0.3, rollouts_max: 600, switch_share: 1e-4, approach_k: 3.0, worth_share: 1e-4 }
+        Tuning {
+            step: Span::minutes(5),
+            steps: 24,
+            sigmas: 0.3,
+            rollouts_max: 600,
+            switch_share: 1e-4,
+            approach_k: 3.0,
+            worth_share: 1e-4,
+            settle: Span(0),
+        }
     }
 }
 
@@ -48,6 +67,8 @@ pub struct Start {
     pub fixed: Vec<Option<f64>>,
     /// Targets of the plan before.
     pub prior: Option<Vec<f64>>,
+    /// What plans have settled on so far ([`Tuning::settle`]), not on the grid of steps.
+    pub settled: Option<Vec<f64>>,
     /// How much nearer to its limit each limited value is than the model explains, at least 0; short = nothing.
     pub surprise: Vec<f64>,
 }
@@ -56,6 +77,8 @@ pub struct Start {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     pub targets: Vec<f64>,
+    /// What plans have settled on, for the next [`Start`].
+    pub settled: Vec<f64>,
     /// The request for now, per actuator.
     pub first: Vec<f64>,
     pub plan_kwh: f64,
@@ -130,6 +153,8 @@ struct Search<'a> {
     rollouts: usize,
     /// Rollouts at which the branch under way must end.
     budget: usize,
+    /// Actuators whose requests are not on the grid of steps; short = none.
+    creeps: Vec<bool>,
 }
 
 /// Searches targets. `None` where the view does not say what a rollout needs (setpoints in force, loads).
@@ -141,7 +166,7 @@ pub fn plan(view: &View, start: &Start, model: &dyn Predict, tuning: &Tuning) ->
     }
     let p50 = inputs(view, tuning, Level::P50)?;
     let p90 = inputs(view, tuning, Level::Ramp)?;
-    let reserves = site.limits.iter().any(|l| l.reserve > 0.0);
+    let reserves = site.limits.iter().any(|l| l.has_reserve());
     let state = PlantState { in_force: view.in_force(), limited: site.limits.iter().map(|l| view.role(&l.role).value).collect() };
     let reference = (site.limits.iter()).map(|l| l.above.as_ref().map_or((0.0, 0.0), |r| (view.role(r).low, view.role(r).high))).collect();
     let out = Vec::with_capacity(tuning.steps);
@@ -167,8 +192,9 @@ pub fn plan(view: &View, start: &Start, model: &dyn Predict, tuning: &Tuning) ->
         hold_cost,
         rollouts: 0,
         budget,
+        creeps: vec![],
     };
-    Some(s.run())
+    Some(s.run(view))
 }
 
 /// Pairs of supply setpoints that an exchanger links, by the site file's topology alone.
@@ -213,7 +239,7 @@ fn inputs(view: &View, tuning: &Tuning, level: Level) -> Option<Vec<StepInput>> 
 }
 
 impl Search<'_> {
-    fn run(&mut self) -> Plan {
+    fn run(&mut self, view: &View) -> Plan {
         let site = self.site;
         let hold = self.legal(&self.start.base.clone());
         self.hold_kwh = self.energy(&hold);
@@ -242,7 +268,28 @@ impl Search<'_> {
         if (hold_score.excess - best_score.excess).abs() <= EXCESS_EPS && hold_score.cost - best_score.cost < worth {
             best = hold.clone();
         }
-        self.describe(best, hold, fixed)
+        let settled = self.settle(&mut best, best_score, view);
+        self.describe(best, settled, hold, fixed)
+    }
+
+    /// Draws the temperatures of `best` towards what plans have settled on, where that passes no limit that `best` keeps.
+    fn settle(&mut self, best: &mut Vec<f64>, score: Score, view: &View) -> Vec<f64> {
+        let Some(before) = self.start.settled.as_ref().filter(|s| s.len() == best.len() && self.tuning.settle.0 > 0) else {
+            return best.clone();
+        };
+        self.creeps = (0..best.len()).map(|i| view.creeps(i) && self.start.fixed[i].is_none()).collect();
+        let share = self.tuning.follow_share(self.site.control.tick());
+        // Where the slow way passes a limit, the slowest of a few quicker ones that does not.
+        for share in [1.0, 2.0, 4.0, 8.0].map(|k| k * share).into_iter().filter(|s| *s < 1.0) {
+            let towards = |(i, (b, s)): (usize, (&f64, &f64))| if self.creeps[i] { s + share * (b - s) } else { *b };
+            let drawn: Vec<f64> = best.iter().zip(before).enumerate().map(towards).collect();
+            if self.beyond(&drawn) <= score.excess.max(0.0) + EXCESS_EPS {
+                best.clone_from(&drawn);
+                return drawn;
+            }
+        }
+        self.creeps.clear();
+        best.clone()
     }
 
     fn descend(&mut self, best: &mut Vec<f64>, best_score: &mut Score) {
@@ -379,7 +426,8 @@ impl Search<'_> {
             return if lo < hi || self.start.fixed[i].is_some() { target.round() } else { base.round() };
         }
         let v = target.clamp(lo.min(base), hi.max(base));
-        if (v - base).abs() < 0.999 * a.step && self.start.fixed[i].is_none() { base } else { v }
+        let creeps = self.creeps.get(i).copied().unwrap_or(false);
+        if (v - base).abs() < 0.999 * a.step && self.start.fixed[i].is_none() && !creeps { base } else { v }
     }
 
     fn roll(&mut self, targets: &[f64], level: Level) {
@@ -450,11 +498,11 @@ impl Search<'_> {
     /// that is passed already is not charged for the first step: no plan can change that.
     fn excess(&self, reserves: bool) -> f64 {
         let mut sum = 0.0;
-        for (i, l) in self.site.limits.iter().enumerate().filter(|(_, l)| !reserves || l.reserve > 0.0) {
+        for (i, l) in self.site.limits.iter().enumerate().filter(|(_, l)| !reserves || l.has_reserve()) {
             let now = self.state.limited.get(i).copied().unwrap_or(f64::NAN);
             for (k, o) in self.out.iter().enumerate() {
                 let keep = l.margin
-                    + if reserves { l.reserve } else { 0.0 }
+                    + if reserves { self.reserve(i, k, o.limited.get(i).copied().unwrap_or(f64::NAN)) } else { 0.0 }
                     + self.tuning.sigmas * o.limited_sigma.get(i).copied().filter(|s| s.is_finite()).unwrap_or(0.0);
                 if let Some(v) = o.limited.get(i).copied().filter(|v| v.is_finite())
                     && !(k == 0 && self.distance(i, now) < keep)
@@ -473,6 +521,13 @@ impl Search<'_> {
         sum
     }
 
+    /// What the loss of one machine adds to limit `i` in step `k` of the plan, where `value` is expected.
+    fn reserve(&self, i: usize, k: usize, value: f64) -> f64 {
+        let l = &self.site.limits[i];
+        let over = l.reserve_over.as_ref().and_then(|id| self.site.actuators.iter().position(|a| a.id == *id));
+        l.reserve_at(value, over.and_then(|j| self.p50[k].setpoints.get(j)).copied())
+    }
+
     /// Distance of a value to limit `i`; negative = beyond. Unknown references do not bound here: the checker withholds.
     fn distance(&self, i: usize, value: f64) -> f64 {
         let (l, (low, high)) = (&self.site.limits[i], self.reference[i]);
@@ -482,7 +537,7 @@ impl Search<'_> {
         if d.is_finite() { d } else { f64::MAX }
     }
 
-    fn describe(&mut self, best: Vec<f64>, hold: Vec<f64>, fixed: (f64, f64, Toll)) -> Plan {
+    fn describe(&mut self, best: Vec<f64>, settled: Vec<f64>, hold: Vec<f64>, fixed: (f64, f64, Toll)) -> Plan {
         let means = |out: &[Outcome]| {
             let n = out.len().max(1) as f64;
             (out.iter().map(|o| o.it_kw).sum::<f64>() / n, out.iter().map(|o| o.cooling_kw).sum::<f64>() / n)
@@ -514,6 +569,7 @@ impl Search<'_> {
         Plan {
             first,
             targets: best,
+            settled,
             plan_kwh,
             hold_kwh: self.hold_kwh,
             fixed_kwh: fixed.0,

@@ -165,6 +165,16 @@ impl View {
     pub fn role(&self, name: &str) -> Aged {
         self.roles.get(name).copied().unwrap_or_else(Aged::unknown)
     }
+    /// Is an actuator's setpoint a temperature?
+    pub fn is_temp(&self, actuator: usize) -> bool {
+        self.actuators.get(actuator).is_some_and(|v| v.unit == "°C")
+    }
+    /// Does an actuator follow its plan slowly, in steps however small? A setpoint that creeps is followed by valves; one that jumps starts machines, be
+    /// the jump a tenth of a kelvin.
+    pub fn creeps(&self, actuator: usize) -> bool {
+        let continuous = self.site.actuators.get(actuator).is_some_and(|a| !a.is_discrete());
+        continuous && self.is_temp(actuator) && self.site.control.settle().0 > 0
+    }
     pub fn in_force(&self) -> Vec<f64> {
         self.actuators.iter().map(|a| a.in_force.value).collect()
     }

@@ -4,6 +4,7 @@
 
 use super::account::{BIN, Event, Gap, Grid, Metered, Nature, Period, Quantity, Segment, Terms};
 use super::jobs::{self, JobRow};
+use super::lang::Lang;
 use super::register::{Device, MeterRole, RegisterMeter, ReportFile};
 use super::series::{self, Series};
 use crate::reading::PointId;
@@ -71,6 +72,8 @@ pub struct Book {
     pub partitions: Vec<PartitionBook>,
     /// Outdoor dry bulb, °C, by bin; NaN where nothing was measured.
     pub dry_bulb_c: Vec<f64>,
+    /// Local hour and month, by bin.
+    pub clock: Vec<(u8, u8)>,
     pub carbon_location: Option<Series>,
     pub carbon_market: Option<Series>,
     pub price: Option<Series>,
@@ -126,11 +129,11 @@ fn as_instant(at: Timestamp, zone: &TimeZone) -> Timestamp {
 }
 
 impl Book {
-    /// Reads a site's store and files. `dir` is the site file's folder.
+    /// Reads a site's store and files. `dir` is the site file's folder; `lang` is that of the notes.
     ///
     /// # Errors
     /// The store, a series or the jobs cannot be read.
-    pub fn gather(store: &dyn Store, site: &SiteFile, dir: &Path, file: ReportFile, period: Period) -> Result<Book, String> {
+    pub fn gather(store: &dyn Store, site: &SiteFile, dir: &Path, file: ReportFile, period: Period, lang: Lang) -> Result<Book, String> {
         let id = &site.site.id;
         let grid = period.grid;
         let catalogue = store.catalogue(id).map_err(|e| e.to_string())?;
@@ -208,7 +211,7 @@ impl Book {
             });
         }
         let load = |source: &Option<super::register::SeriesSource>| {
-            source.as_ref().map(|s| series::load(store, id, &catalogue, dir, s, &period)).transpose()
+            source.as_ref().map(|s| series::load(store, id, &catalogue, dir, s, &period, lang)).transpose()
         };
         let carbon_location = load(&file.series.carbon_location)?;
         let carbon_market = load(&file.series.carbon_market)?;
@@ -222,6 +225,7 @@ impl Book {
             name: site.site.name.clone(),
             label: site.site.label.clone(),
             dry_bulb_c: mean_bins(grid, air),
+            clock: period.clock(),
             period,
             file,
             meters,

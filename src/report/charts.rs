@@ -86,8 +86,8 @@ fn water(books: &[&Book], lang: Lang) -> Option<Chart> {
         for b in books {
             let q = b.sum(role);
             there |= !q.is_none();
-            for (i, v) in q.bins.iter().enumerate() {
-                months[b.period.hour_month(b.grid().at(i)).1 - 1] += v;
+            for (v, (_, month)) in q.bins.iter().zip(&b.clock) {
+                months[usize::from(*month) - 1] += v;
             }
         }
         if there {

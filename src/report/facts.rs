@@ -315,8 +315,8 @@ impl Facts<'_> {
             let series = series_of(b, name)?;
             let (q, share) = self.bought(b, name == "carbon_market");
             let days = b.grid().hours() / 24.0;
-            for (i, (e, s)) in q.bins.iter().zip(&series.bins).enumerate() {
-                kg[b.period.hour_month(b.grid().at(i)).0] += e * s * share * 1e-3 / days;
+            for ((e, s), (hour, _)) in q.bins.iter().zip(&series.bins).zip(&b.clock) {
+                kg[usize::from(*hour)] += e * s * share * 1e-3 / days;
             }
         }
         Some(kg.iter().enumerate().map(|(h, v)| (h as f64, *v)).collect())

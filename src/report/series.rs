@@ -4,6 +4,7 @@
 //! least; else the period's mean. Both are counted as estimated.
 
 use super::account::{BIN, DONOR_DAYS, DONORS_MIN, Period};
+use super::lang::Lang;
 use super::register::SeriesSource;
 use crate::signal::dated::Dated;
 use crate::site::Catalogue;
@@ -40,6 +41,7 @@ pub fn load(
     dir: &Path,
     source: &SeriesSource,
     period: &Period,
+    lang: Lang,
 ) -> Result<Series, String> {
     let grid = period.grid;
     let mut bins = vec![f64::NAN; grid.len()];
@@ -62,14 +64,15 @@ pub fn load(
             list.iter().filter(inside).cloned().collect()
         };
         let (gone, once) = (within(&d.impossible), within(&d.once));
+        let name = file.display().to_string();
         if !gone.is_empty() {
-            notes.push(format!("{}: times that the clock jumps over, left out: {}", file.display(), gone.join(", ")));
+            notes.push(lang.say("n_jump", &[&name, &gone.join(", ")]));
         }
         if !once.is_empty() {
-            notes.push(format!("{}: times that the clock shows twice, given once, taken for both: {}", file.display(), once.join(", ")));
+            notes.push(lang.say("n_twice", &[&name, &once.join(", ")]));
         }
         if d.empty + d.repeated > 0 {
-            notes.push(format!("{}: {} empty values, {} repeated times (the first stays)", file.display(), d.empty, d.repeated));
+            notes.push(lang.say("n_bad", &[&name, &d.empty.to_string(), &d.repeated.to_string()]));
         }
     } else if let Some(path) = &source.point {
         let point =
@@ -99,11 +102,8 @@ pub fn load(
     let estimated = fill(&mut bins);
     let filled = estimated.iter().filter(|e| **e).count();
     if filled > 0 {
-        notes.push(format!(
-            "{:.2} h of {:.0} h had no value and got the mean of the same time of day within {DONOR_DAYS} days (the period's where there is none)",
-            filled as f64 * BIN.as_hours_f64(),
-            grid.hours()
-        ));
+        let hours = [(filled as f64 * BIN.as_hours_f64(), 2), (grid.hours(), 0)].map(|(h, digits)| lang.number(h, digits));
+        notes.push(lang.say("n_filled", &[&hours[0], &hours[1], &DONOR_DAYS.to_string()]));
     }
     Ok(Series { bins, estimated, source: source.source.clone(), notes })
 }

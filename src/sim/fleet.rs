@@ -63,6 +63,25 @@ pub struct FleetJob {
 /// Utilisation of serving over the minutes of an hour, relative to its mean: repeated each hour.
 pub type Arrivals = Arc<Vec<f64>>;
 
+/// What one hall went through.
+#[derive(Clone, Debug, Default)]
+pub struct HallSums {
+    /// GPU-minutes with a chip above its limit.
+    pub hot_gpu_minutes: f64,
+    steps: f64,
+    kw: f64,
+    kw2: f64,
+}
+
+impl HallSums {
+    /// Mean load and its standard deviation over time, kW.
+    pub fn load_kw(&self) -> (f64, f64) {
+        let n = self.steps.max(1.0);
+        let mean = self.kw / n;
+        (mean, (self.kw2 / n - mean * mean).max(0.0).sqrt())
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Running {
     job: usize,
@@ -88,6 +107,8 @@ pub struct Fleet {
     queue: VecDeque<usize>,
     next: usize,
     pub throttled_gpu_minutes: f64,
+    /// One a hall.
+    pub sums: Vec<HallSums>,
     pub lost_gpu_hours: f64,
     /// Jobs that started later than their slack allows, as they started.
     pub late: Vec<usize>,
@@ -108,6 +129,7 @@ impl Fleet {
             rack_kw: all.iter().map(|h| h.iter().map(|r| r.1).collect()).collect(),
             kw: all.iter().map(|h| vec![0.0; h.len()]).collect(),
             free: rack_gpus.clone(),
+            sums: vec![HallSums::default(); rack_gpus.len()],
             rack_gpus,
             halls,
             jobs,
@@ -188,9 +210,9 @@ impl Fleet {
                     i += 1;
                     continue;
                 }
-                Word::Start(hall, _) if room(hall) < job.job.gpus => self.pick(job, first),
+                Word::Start(hall, _) if room(hall) < job.job.gpus => self.take_pick(job, first),
                 Word::Start(hall, racks) if self.holds(hall, &racks, job.job.gpus) => (hall, racks),
-                _ => self.pick(job, first),
+                _ => self.take_pick(job, first),
             };
             self.queue.remove(i);
             self.start(j, hall, racks, now);
@@ -223,13 +245,27 @@ impl Fleet {
         self.running.push(Running { job: j, since: now, hall, racks });
     }
 
+    /// Where the order would start a job now, if no steward spoke.
+    pub fn would(&self, j: usize) -> Option<(usize, Racks)> {
+        let job = &self.jobs[j];
+        let first = *job.halls.iter().find(|h| self.free[**h].iter().sum::<u32>() >= job.job.gpus)?;
+        Some(self.pick(job, first, &mut self.rng.clone()))
+    }
+
+    fn take_pick(&mut self, job: &FleetJob, first: usize) -> (usize, Racks) {
+        let mut rng = self.rng.clone();
+        let picked = self.pick(job, first, &mut rng);
+        self.rng = rng;
+        picked
+    }
+
     /// The order's racks; `first` is the first of the job's halls that has room.
-    fn pick(&mut self, job: &FleetJob, first: usize) -> (usize, Racks) {
+    fn pick(&self, job: &FleetJob, first: usize, rng: &mut ChaCha8Rng) -> (usize, Racks) {
         let want = job.job.gpus;
         let hall = match self.order {
             Order::Random(_) => {
                 let able: Vec<usize> = job.halls.iter().copied().filter(|h| self.free[*h].iter().sum::<u32>() >= want).collect();
-                able[self.rng.random_range(0..able.len())]
+                able[rng.random_range(0..able.len())]
             }
             _ => first,
         };
@@ -237,7 +273,7 @@ impl Fleet {
         let mut order: Vec<usize> = (0..free.len()).collect();
         match self.order {
             Order::FirstFit => {}
-            Order::Random(_) => order.shuffle(&mut self.rng),
+            Order::Random(_) => order.shuffle(rng),
             Order::SlurmDefault => {
                 if let Some(one) = order.iter().copied().filter(|r| free[*r] >= want).min_by_key(|r| (free[*r], *r)) {
                     order = vec![one];
@@ -304,10 +340,15 @@ impl Fleet {
         }
         for (h, hall) in self.halls.iter_mut().enumerate() {
             let pct = if gpus[h] > 0 { 100.0 * busy[h] / f64::from(gpus[h]) } else { 0.0 };
+            let kw = self.kw[h].iter().sum::<f64>();
+            let sums = &mut self.sums[h];
+            (sums.steps, sums.kw, sums.kw2) = (sums.steps + 1.0, sums.kw + kw, sums.kw2 + kw * kw);
             hall.advance_given(&self.kw[h], gpus[h], pct);
             for (r, c) in hall.truth().rack_hottest_c.iter().enumerate() {
                 if *c > THROTTLE_C {
-                    self.throttled_gpu_minutes += f64::from(self.rack_gpus[h][r] - self.free[h][r]) * hours * 60.0;
+                    let minutes = f64::from(self.rack_gpus[h][r] - self.free[h][r]) * hours * 60.0;
+                    self.throttled_gpu_minutes += minutes;
+                    self.sums[h].hot_gpu_minutes += minutes;
                 }
             }
         }

@@ -90,7 +90,14 @@ pub struct Control {
     /// say: true where it names no `plant_model`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learn: Option<bool>,
+    /// Time constant with which temperature setpoints follow the plan, s; 0 = as fast as slew allows. Where the file does not say: an hour where
+    /// the plant is learnt, else 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settle_s: Option<u32>,
 }
+
+/// On EnergyPlus plants an hour was better than none or three, in each of five weathers and months.
+const SETTLE_LEARNT_S: u32 = 3600;
 
 fn default_tick_s() -> u32 {
     300
@@ -111,6 +118,7 @@ impl Default for Control {
             load_model: None,
             load_step: 0.0,
             learn: None,
+            settle_s: None,
         }
     }
 }
@@ -133,6 +141,11 @@ impl Control {
     /// Is the plant learnt while the service runs?
     pub fn learns(&self) -> bool {
         self.learn.unwrap_or(self.plant_model.is_none())
+    }
+    /// Time constant with which temperature setpoints follow the plan.
+    pub fn settle(&self) -> Span {
+        let default = if self.learns() { SETTLE_LEARNT_S } else { 0 };
+        Span::seconds(i64::from(self.settle_s.unwrap_or(default)))
     }
     pub fn valid(&self) -> Span {
         Span::seconds(i64::from(self.valid_s))

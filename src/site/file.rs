@@ -152,7 +152,7 @@ pub struct Actuator {
     /// Largest change per minute and per ten minutes, in the same unit.
     pub slew_per_min: f64,
     pub slew_per_10min: f64,
-    /// Smallest change worth a request.
+    /// Smallest change worth a request, and the grid of plans. Temperatures that follow their plan slowly ([`Control::settle_s`]) go by less.
     pub step: f64,
     /// Least time between two changes, s.
     #[serde(default = "default_dwell_s")]
@@ -205,12 +205,30 @@ pub struct Limit {
     /// It is not counted together with a step of the load: one thing goes wrong at a time.
     #[serde(default)]
     pub reserve: f64,
+    /// As [`Limit::reserve`], as a share of the distance to the setpoint of the actuator `reserve_over`: a chip's rise over its coolant grows by so
+    /// much when a pump is lost, be it large or small.
+    #[serde(default)]
+    pub reserve_share: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserve_over: Option<String>,
     /// The actuator that the limit bounds directly, where its setpoint is the limited value.
     #[serde(default)]
     pub actuator: Option<String>,
     /// Source of the figure (ASHRAE W32, vendor data sheet, operator's rule).
     #[serde(default)]
     pub source: String,
+}
+
+impl Limit {
+    /// Is anything kept besides the margin?
+    pub fn has_reserve(&self) -> bool {
+        self.reserve > 0.0 || self.reserve_share > 0.0
+    }
+    /// What the loss of one machine adds at `value`, where the setpoint of `reserve_over` is `over`.
+    pub fn reserve_at(&self, value: f64, over: Option<f64>) -> f64 {
+        let rise = over.map_or(0.0, |o| (value - o).abs());
+        self.reserve + if rise.is_finite() { self.reserve_share * rise } else { 0.0 }
+    }
 }
 
 /// Which side of the account a meter is on.
@@ -347,6 +365,9 @@ impl SiteFile {
         if self.control.tick_s == 0 || self.control.valid_s < self.control.tick_s {
             return fail("control".into(), "`tick_s` must be at least 1, and `valid_s` at least one tick");
         }
+        if self.control.settle_s.is_some_and(|s| s > 86_400) {
+            return fail("control.settle_s".into(), "is a time in seconds, at most 86400 (a day)");
+        }
         if !(0.0..=10.0).contains(&self.control.load_step) {
             return fail("control.load_step".into(), "is a share: 0.6 for a load that may rise by 60 %");
         }
@@ -409,8 +430,16 @@ impl SiteFile {
             if l.max.is_none() && l.min.is_none() {
                 return fail(what, "give `max`, `min` or both");
             }
-            if !(l.margin >= 0.0 && l.reserve >= 0.0) {
-                return fail(what, "`margin` and `reserve` must be 0 or above");
+            if !(l.margin >= 0.0 && l.reserve >= 0.0 && l.reserve_share >= 0.0) {
+                return fail(what, "`margin`, `reserve` and `reserve_share` must be 0 or above");
+            }
+            if l.reserve_share > 0.0 && l.reserve_over.is_none() {
+                return fail(what, "`reserve_share` wants `reserve_over`: the actuator whose setpoint the share is counted from");
+            }
+            if let Some(a) = &l.reserve_over
+                && !self.actuators.iter().any(|x| x.id == *a)
+            {
+                return fail(what, &format!("`reserve_over = {a:?}` names no actuator"));
             }
             if let Some(r) = std::iter::once(&l.role).chain(&l.above).find(|r| !role(r)) {
                 return fail(what, &format!("no role is named {r:?}"));

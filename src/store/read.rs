@@ -23,24 +23,38 @@ pub(super) struct HotView {
 }
 
 impl HotView {
-    /// Hot rows of a point with `from <= at < to`, in order of time.
-    pub fn rows(&self, point: PointId, from: Timestamp, to: Timestamp) -> Result<Vec<Row>, StoreError> {
-        let mut rows = Vec::new();
+    /// Streams the hot rows of a point with `from <= at < to`, in order of time, until `f` says false: chunk by chunk, those of
+    /// the head in their places. Returns what `f` said last.
+    fn each(&self, point: PointId, from: Timestamp, to: Timestamp, f: &mut dyn FnMut(&[Row]) -> bool) -> Result<bool, StoreError> {
+        let within = |rows: &[Row]| (rows.partition_point(|r| r.at < from), rows.partition_point(|r| r.at < to));
+        let mut head: &[Row] = self.head.get(&point).map_or(&[], |h| {
+            let (a, b) = within(h);
+            &h[a..b.max(a)]
+        });
         for chunk in self.hot.chunks(&self.snapshot, self.number, point, from, to) {
             let (_, chunk) = chunk?;
-            rows.extend(chunk.into_iter().filter(|r| r.at >= from && r.at < to));
-        }
-        if let Some(head) = self.head.get(&point) {
-            let (a, b) = (head.partition_point(|r| r.at < from), head.partition_point(|r| r.at < to));
-            if a < b {
-                let sorted = rows.last().is_none_or(|last| last.stamp() < head[a].stamp());
-                rows.extend_from_slice(&head[a..b]);
-                if !sorted {
-                    rows.sort_by_key(Row::stamp);
-                }
+            let (a, b) = within(&chunk);
+            let rows = &chunk[a..b.max(a)];
+            let Some(last) = rows.last() else { continue };
+            let before = head.partition_point(|r| r.stamp() < last.stamp());
+            let (late, rest) = head.split_at(before);
+            head = rest;
+            let go_on = if late.is_empty() { f(rows) } else { f(&merged(rows, late)) };
+            if !go_on {
+                return Ok(false);
             }
         }
-        Ok(rows)
+        Ok(head.is_empty() || f(head))
+    }
+
+    /// Hot rows of a point with `from <= at < to`, in order of time.
+    pub fn rows(&self, point: PointId, from: Timestamp, to: Timestamp) -> Result<Vec<Row>, StoreError> {
+        let mut all = Vec::new();
+        self.each(point, from, to, &mut |rows| {
+            all.extend_from_slice(rows);
+            true
+        })?;
+        Ok(all)
     }
 }
 
@@ -118,8 +132,7 @@ impl Embedded {
         for (a, b, day) in self.stretches(site, from, to)? {
             let Some(day) = day else {
                 for &i in &order {
-                    let rows = view.rows(points[i], a, b)?;
-                    if !rows.is_empty() && !f(i, Part::Rows(&rows)) {
+                    if !view.each(points[i], a, b, &mut |rows| f(i, Part::Rows(rows)))? {
                         return Ok(());
                     }
                 }

@@ -492,6 +492,9 @@ fn jobs_that_cannot_be_are_refused_by_field() {
         (r#"{"gpus":8,"duration_h":1,"profile_kw":[1,-1]}"#, "jobs[1].profile_kw[1]"),
         (r#"{"gpus":"8","duration_h":1}"#, "jobs[1].gpus"),
         (r#"{"gpus":8,"duration_h":1,"colour":"red"}"#, "jobs[1].colour"),
+        (r#"{"gpus":8,"duration_h":1,"own_place":{"site":"a","racks":[{"rack":"r","gpus":7}]}}"#, "jobs[1].own_place"),
+        (r#"{"gpus":8,"duration_h":1,"own_place":{"site":"a","racks":[]}}"#, "jobs[1].own_place"),
+        (r#"{"gpus":8,"duration_h":1,"own_place":{"site":"a","racks":[{"rack":"r","gpus":-8}]}}"#, "jobs[1].own_place.racks[0].gpus"),
     ] {
         one(job).problem(400, field);
     }
@@ -500,6 +503,11 @@ fn jobs_that_cannot_be_are_refused_by_field() {
     rank(r#"{"jobs":[{"gpus":8,"duration_h":1}],"site":"atlantis"}"#).problem(404, "site");
     rank(r#"{"jobs":[{"gpus":8,"duration_h":1}],"topology":"x"}"#).problem(400, "topology");
     rank("not json").problem(400, "body");
+    // JSON knows neither; a number beyond what a double holds is none.
+    for number in ["NaN", "Infinity", "-Infinity", "1e999"] {
+        rank(&format!("{{\"jobs\":[{{\"gpus\":{number},\"duration_h\":1}}]}}")).problem(400, "body");
+        rank(&format!("{{\"jobs\":[{{\"gpus\":1,\"duration_h\":{number}}}]}}")).problem(400, "body");
+    }
     let many = format!("{{\"jobs\":[{}]}}", vec![r#"{"gpus":8,"duration_h":1}"#; 100_000].join(","));
     let p = rank(&many).problem(400, "jobs");
     assert!(p["detail"].as_str().unwrap().contains("100000 jobs; one request takes 1 to 10000"), "{p}");
@@ -543,6 +551,7 @@ fn the_rest_answers_in_its_shape() {
         ("/words.js", "text/javascript"),
         ("/draw.js", "text/javascript"),
         ("/plant.js", "text/javascript"),
+        ("/trend.js", "text/javascript"),
         ("/app.js", "text/javascript"),
         ("/style.css", "text/css"),
     ] {

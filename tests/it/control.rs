@@ -175,6 +175,7 @@ fn free(in_force: [f64; 2], reach: f64) -> Start {
         reach: in_force.iter().map(|v| (v - reach, v + reach)).collect(),
         fixed: vec![None; 2],
         prior: None,
+        settled: None,
         surprise: vec![],
     }
 }
@@ -446,6 +447,7 @@ fn racks_with_room_and_low_resistance_come_first() {
         p50_kw: vec![vec![800.0]; 4],
         p90_kw: vec![vec![850.0]; 4],
         setpoints: v.in_force(),
+        follow: false,
     };
     let board = Board::new(&v, &racks, &outlook, &Simple::new()).expect("a board");
     let mut ranked: Vec<_> = board.racks.iter().collect();

@@ -82,7 +82,7 @@ fn seen(site: &Arc<SiteFile>, now: Timestamp, at: [f64; 4], load_kw: f64, dry: f
 
 fn free(at: [f64; 4]) -> Start {
     let reach = vec![(at[0] - 1.0, at[0] + 1.0), (at[1] - 5.0, at[1] + 5.0), (0.0, 1.0), (0.0, 1.0)];
-    Start { base: at.to_vec(), reach, fixed: vec![None; 4], prior: None, surprise: vec![] }
+    Start { base: at.to_vec(), reach, fixed: vec![None; 4], prior: None, settled: None, surprise: vec![] }
 }
 
 fn exact(v: &View, at: [f64; 4], tuning: &Tuning, t: [f64; 4]) -> Plan {

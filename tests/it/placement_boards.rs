@@ -169,6 +169,7 @@ fn board(id: &str, share: f64, water_c: f64, load_kw: f64, target_kw: Option<f64
         p50_kw: vec![vec![load_kw]; 6],
         p90_kw: vec![vec![load_kw]; 6],
         setpoints: v.in_force(),
+        follow: false,
     };
     Board::new(&v, &views, &outlook, &Plant { share, fit: Fit::default() }).expect("a board")
 }
@@ -186,6 +187,7 @@ fn job(gpus: u32) -> JobAsk {
         sites: vec![],
         job_class: None,
         one_domain: None,
+        own_place: None,
     }
 }
 
@@ -242,6 +244,73 @@ fn two_sites_are_weighed_and_each_stands_alone() {
     // The link to the cheap site is down: its board is not there, the other still places.
     assert_eq!(rank(&[dear], &[job(64)], Effort::default()).remove(0).places[0].site, "dear");
     assert!(rank(&[], &[job(64)], Effort::default()).remove(0).notes[0].contains("no site has a fresh"));
+}
+
+#[test]
+fn a_job_stays_at_its_own_place_where_the_model_cannot_tell() {
+    let at = |site: &str, racks: &[(&str, u32)]| Some((site.to_owned(), racks.iter().map(|(r, n)| ((*r).to_owned(), *n)).collect()));
+    let first = |boards: &[Arc<Board>], gpus: u32, own| {
+        let ask = JobAsk { own_place: own, one_domain: Some(false), ..job(gpus) };
+        rank(boards, &[ask], Effort::default()).remove(0)
+    };
+    let (cheap, dear) = (board("cheap", 0.10, 22.0, 300.0, None, &RACKS), board("dear", 0.14, 22.0, 300.0, None, &RACKS));
+    let sure = [Arc::new(dear.clone()), Arc::new(cheap.clone())];
+    // The prices differ by 4 %, and nothing says that they are uncertain: it moves.
+    assert_eq!(first(&sure, 32, at("dear", &[("r3", 32)])).places[0].site, "cheap");
+    // Uncertain by more than they differ, it stays, and the other place is shown behind it.
+    let unsure = [Arc::new(dear.clone().doubted(0.03)), Arc::new(cheap.doubted(0.03))];
+    let a = first(&unsure, 32, at("dear", &[("r3", 32)]));
+    assert_eq!((a.places[0].site.as_str(), a.places[1].site.as_str()), ("dear", "cheap"), "{a:?}");
+    assert!(a.places[0].kwh > a.places[1].kwh && a.places[0].doubt_kwh > 0.0 && a.notes[0].contains("told from none"), "{a:?}");
+    // Where it has no room it moves all the same: 128 kW on r1 and r2 pass the PDU.
+    let a = first(&unsure, 128, at("dear", &[("r1", 64), ("r2", 64)]));
+    assert!(a.places[0].racks.len() >= 2 && a.places[0].racks != [("r1".to_owned(), 64), ("r2".to_owned(), 64)], "{a:?}");
+    // So it does where jobs that run there already may come to draw what is left: 96 GPUs of 2 kW, 80 kW now, 200 kW allowed.
+    let idle = Arc::new(board("hall", 0.1, 22.0, 300.0, None, &RACKS));
+    assert_eq!(first(&[idle], 16, at("hall", &[("r2", 16)])).places[0].racks, [("r2".to_owned(), 16)]);
+    let busy = Arc::new(board("hall", 0.1, 22.0, 300.0, None, &[("r1", 40.0, 16), ("r2", 40.0, 16), ("r3", 40.0, 64)]));
+    assert!((busy.may_rise_kw(0) - 112.0).abs() < 1e-9, "{}", busy.may_rise_kw(0));
+    let a = first(&[busy], 16, at("hall", &[("r2", 16)]));
+    assert!(a.places[0].racks != [("r2".to_owned(), 16)] && a.notes.is_empty(), "{a:?}");
+    // A place that is none is passed over: an unknown rack or site, too few GPUs.
+    for own in [at("dear", &[("r9", 32)]), at("nowhere", &[("r3", 32)]), at("dear", &[("r3", 8)]), at("dear", &[])] {
+        assert_eq!(first(&unsure, 32, own).places[0].site, "cheap");
+    }
+}
+
+#[test]
+fn absurd_jobs_find_no_place_and_break_nothing() {
+    let b = [Arc::new(board("hall", 0.1, 22.0, 300.0, None, &RACKS))];
+    let (none, most) = (Span(-1), Span(i64::MAX));
+    let absurd = [
+        JobAsk { gpus: 0, ..job(1) },
+        JobAsk { gpus: u32::MAX, ..job(1) },
+        JobAsk { gpus: u32::MAX, gpus_per_node: Some(u32::MAX), ..job(1) },
+        JobAsk { gpus_per_node: Some(0), ..job(7_777) },
+        JobAsk { kw_per_gpu: Some(f64::NAN), ..job(1) },
+        JobAsk { kw_per_gpu: Some(-1.0), ..job(1) },
+        JobAsk { kw_per_gpu: Some(0.0), ..job(1) },
+        JobAsk { kw_per_gpu: Some(f64::INFINITY), ..job(1) },
+        JobAsk { kw_per_gpu: Some(1e300), ..job(1) },
+        JobAsk { duration: Span::ZERO, ..job(1) },
+        JobAsk { duration: none, ..job(1) },
+        JobAsk { partitions: vec!["gold".into()], ..job(1) },
+        JobAsk { sites: vec!["atlantis".into()], ..job(1) },
+        JobAsk { job_class: Some("\u{0}".into()), ..job(1) },
+    ];
+    for a in rank(&b, &absurd, Effort::default()) {
+        assert!(a.places.is_empty() && !a.notes.is_empty(), "{a:?}");
+    }
+    // Times beyond every horizon are brought inside it; the job still has a place.
+    for ask in [
+        JobAsk { duration: most, ..job(1) },
+        JobAsk { earliest: most, latest: most, ..job(1) },
+        JobAsk { earliest: none, latest: none, ..job(1) },
+        JobAsk { earliest: most, latest: none, ..job(1) },
+    ] {
+        let a = rank(&b, std::slice::from_ref(&ask), Effort::default()).remove(0);
+        assert!(a.places[0].kwh.is_finite(), "{ask:?}: {a:?}");
+    }
 }
 
 #[test]

@@ -108,6 +108,22 @@ fn every_figure_of_a_year_is_what_pandas_makes_of_the_readings() {
     assert!(doc["notes"].to_string().contains("2024-03-31 02:00:00") && doc["notes"].to_string().contains("2024-10-27 02:00:00"));
     assert_eq!(figure(&doc, "SDC", "group")["value"], 2400.0);
 
+    // Each figure names the text that defines it.
+    let cites = |pack: &str, key: &str| figure(&year.json(pack), key, "group")["citation"].as_str().unwrap_or_default().to_owned();
+    for (pack, key, text) in [
+        ("eu-2024-1364", "EDC", "Commission Delegated Regulation (EU) 2024/1364, Annex II, 1"),
+        ("eu-2024-1364", "PUE", "Commission Delegated Regulation (EU) 2024/1364, Annex III"),
+        ("iso-30134", "PUE1", "ISO/IEC 30134-2:2016, category 1"),
+        ("iso-30134", "CER", "ISO/IEC 30134-7:2023"),
+        ("iso-30134", "CO2-MARKET", "GHG Protocol Scope 2 Guidance (2015)"),
+        ("energy-per-gpu-hour", "SCI", "ISO/IEC 21031:2024 (SCI), R = GPU-hour"),
+    ] {
+        assert_eq!(cites(pack, key), text);
+    }
+    // What people read in another language is in it: notes of the account too.
+    let hq = year.json("hq");
+    assert!(hq["notes"].to_string().contains("horas que el cambio de hora se salta") && !hq["notes"].to_string().contains("had no value"));
+
     // Others' tools read the files.
     let csv = std::fs::read_to_string(year.dir.join("eu-2024-1364/figures.csv")).expect("a CSV");
     assert!(csv.contains("'=HYPERLINK") && !csv.contains(",=HYPERLINK"), "a formula got through");
@@ -142,10 +158,50 @@ fn a_correction_is_a_new_version_with_its_changes() {
     assert!(!o.status.success() && String::from_utf8_lossy(&o.stderr).contains("holds another report"));
 }
 
+/// Two applied recommendations, one by +2 of ±3 and one by −5 of ±4 kWh off; one that nobody applied; one of the month after.
+#[test]
+fn the_ledger_is_reconciled_with_what_the_meters_verify() {
+    use tramuntana::store::{Embedded, Store};
+    use tramuntana::time::Timestamp;
+    let Some(year) = Year::make("report-ledger") else { return };
+    let store = Embedded::open(&year.dir.join("data")).expect("the store");
+    for (id, at, predicted, plus_minus, realised) in [
+        ("a", "2024-02-03T00:00:00Z", 10.0, 3.0, Some(12.0)),
+        ("b", "2024-02-04T00:00:00Z", 20.0, 4.0, Some(15.0)),
+        ("c", "2024-02-05T00:00:00Z", 5.0, 1.0, None),
+        ("d", "2024-03-05T00:00:00Z", 70.0, 1.0, Some(70.0)),
+    ] {
+        let at = Timestamp::parse(at).expect("an instant");
+        let entry = serde_json::json!({
+            "recommendation": id, "site": "chapel", "made_at": at.0, "predicted_kwh": predicted, "plus_minus_kwh": plus_minus, "hours": 0.5,
+            "applied": realised.map(|_: f64| serde_json::json!({ "who": "controller", "at": at.0 })), "realised_kwh": realised,
+            "forgone_kwh": if realised.is_some() { 0.0 } else { predicted },
+        });
+        store.put_record("ledger", "chapel", at, id, entry.to_string().as_bytes()).expect("filed");
+    }
+    store.sync().expect("on disk");
+    drop(store);
+    let (config, data, out) = (year.path("tramuntana.toml"), year.path("data"), year.path("savings"));
+    let mut c = command(&["verify-savings", "--site", "chapel", "--config", &config, "--data-dir", &data, "--out", &out, "--lang", "ca"]);
+    c.args(["--baseline-period", "2024-01-01..2024-02-01", "--reporting-period", "2024-02-01..2024-03-01"]);
+    let o = c.output().expect("it starts");
+    let said = String::from_utf8_lossy(&o.stdout).into_owned();
+    let line = "ledger: 3 recommendations, 2 applied and scored over 1.0 h: predicted 30.0 kWh, realised by the plant's model 27.0 kWh, error -3.0 kWh (-10.0 %), 1 of 2 within their own ±; forgone 5.0 kWh";
+    assert!(said.contains(line), "{said}{}", String::from_utf8_lossy(&o.stderr));
+    let doc = year.json("savings");
+    let table = doc["tables"].as_array().expect("tables").iter().find(|t| t["id"] == "ledger").expect("a ledger");
+    let rows: Vec<f64> = table["rows"].as_array().expect("rows").iter().map(|r| r[1].as_f64().unwrap_or(f64::NAN)).collect();
+    assert_eq!(rows[..8], [3.0, 2.0, 1.0, 30.0, 27.0, -3.0, -10.0, 1.0], "{table}");
+    // Verified less realised, where a saving may be stated at all.
+    assert_eq!(rows[8], 5.0);
+    assert!(rows[9].is_nan() == rows[10].is_nan() && (rows[9].is_nan() || (rows[10] - (rows[9] - 27.0)).abs() < 1e-9), "{table}");
+    assert!(table["title"].as_str().is_some_and(|t| t.starts_with("Llibre")), "{table}");
+}
+
 #[test]
 fn the_site_model_is_brick_and_haystack() {
     let Some(year) = Year::make("report-model") else { return };
-    let Some(_) = python("rdflib, brickschema") else { return };
+    let Some(_) = python("rdflib, brickschema, pyshacl") else { return };
     let (config, data) = (year.path("tramuntana.toml"), year.path("data"));
     for (format, out) in [("brick", "hq.ttl"), ("haystack", "hq.json")] {
         let out = year.path(out);

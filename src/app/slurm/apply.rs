@@ -124,13 +124,23 @@ pub fn restore(args: &SlurmRestore) -> Result<(), String> {
     }
     let changes = keeper.restore(&cluster::nodes()?);
     show(&changes);
-    let failed = cluster::set(&changes);
+    let mut failed = cluster::set(&changes);
     if failed.is_empty() {
         save(&args.state, &keeper)?;
     }
+    failed.extend(cluster::free_licences().err());
     lease::release(&args.state, &holder)?;
     println!("{} nodes given back", changes.len());
     if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
+}
+
+/// Load that may be added at a site now, kW: under its own caps, what can be cooled, and what its racks bear together. `None` = nothing
+/// bounds it.
+fn headroom_kw(h: &Hints) -> Option<f64> {
+    let caps = h.caps.iter().filter(|c| c.name.starts_with("site ")).filter_map(|c| c.headroom_kw);
+    let cooling = h.ahead.first().and_then(|s| s.cooling_headroom_kw);
+    let racks = (!h.racks.is_empty()).then(|| h.racks.iter().filter_map(|r| r.power_headroom_kw).map(|kw| kw.max(0.0)).sum::<f64>());
+    caps.chain(cooling).chain(racks).min_by(f64::total_cmp)
 }
 
 impl Loop {
@@ -193,7 +203,14 @@ impl Loop {
         };
         save(&self.args.state, &self.keeper)?;
         show(&changes);
-        let failed = cluster::set(&changes);
+        let mut failed = cluster::set(&changes);
+        if let Some(name) = &self.args.power_licence {
+            let done = match (&wanted, &self.hints) {
+                (Some(_), Some((h, _))) => cluster::hold_licences(name, headroom_kw(h)),
+                _ => cluster::free_licences(),
+            };
+            failed.extend(done.err());
+        }
         if wanted.is_some() && !self.args.no_occupancy {
             self.tell(&nodes);
         }
@@ -265,9 +282,12 @@ impl Loop {
         self.keeper = load(&self.args.state, self.keeper.weights, self.keeper.use_features)?;
         let changes = self.keeper.restore(&cluster::nodes()?);
         show(&changes);
-        let failed = cluster::set(&changes);
+        let mut failed = cluster::set(&changes);
         if failed.is_empty() {
             save(&self.args.state, &self.keeper)?;
+        }
+        if self.args.power_licence.is_some() {
+            failed.extend(cluster::free_licences().err());
         }
         lease::release(&self.args.state, &self.holder)?;
         if failed.is_empty() { Ok(()) } else { Err(format!("{}; `tramuntana slurm restore` tries again", failed.join("; "))) }

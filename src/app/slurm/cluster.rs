@@ -1,6 +1,6 @@
 //! Slurm's commands, each with a time limit: nodes, jobs, updates.
 
-use crate::scheduler::slurm::{Change, Job, Node, job, node};
+use crate::scheduler::slurm::{Change, Job, Node, job, licence, node};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::process::{Command, Stdio};
@@ -120,6 +120,50 @@ pub fn commands(changes: &[Change]) -> Vec<Vec<String>> {
 pub fn set(changes: &[Change]) -> Vec<String> {
     let run = |args: Vec<String>| output("scontrol", &args.iter().map(String::as_str).collect::<Vec<_>>()).err();
     commands(changes).into_iter().filter_map(run).collect()
+}
+
+/// What our reservation of power licences holds; `None` = there is none.
+fn held(name: &str) -> Result<Option<u32>, String> {
+    Ok(licence::held(&output("scontrol", &["show", "reservation", "--oneliner"])?, name))
+}
+
+/// Holds power licences back so that no more than the headroom may be added (`None` = nothing bounds it).
+pub fn hold_licences(name: &str, headroom_kw: Option<f64>) -> Result<(), String> {
+    let text = output("scontrol", &["show", "license", "--oneliner"])?;
+    let all = licence::parse(&text, name)
+        .ok_or_else(|| format!("Slurm knows no licence {name:?}: put Licenses={name}:KW into slurm.conf, one for each kW of the site"))?;
+    let now = held(name)?;
+    let want = licence::hold(all, headroom_kw, now.unwrap_or(0));
+    if want == now.unwrap_or(0) && (want > 0 || now.is_none()) {
+        return Ok(());
+    }
+    if want == 0 {
+        return free_licences();
+    }
+    let (reservation, licences) = (format!("ReservationName={}", licence::RESERVATION), format!("Licenses={name}:{want}"));
+    tracing::info!(
+        "{want} of {} {name} held back: {} in use, room for {:.0} kW",
+        all.total,
+        all.used,
+        headroom_kw.unwrap_or(f64::INFINITY)
+    );
+    match now {
+        Some(_) => output("scontrol", &["update", &reservation, &licences])?,
+        None => output(
+            "scontrol",
+            &["create", "reservation", &reservation, "StartTime=now", "Duration=infinite", "Users=root", &licences, "Flags=ANY_NODES"],
+        )?,
+    };
+    Ok(())
+}
+
+/// Gives power licences back: ends our reservation, where there is one.
+pub fn free_licences() -> Result<(), String> {
+    if held("")?.is_some() {
+        output("scontrol", &["delete", &format!("ReservationName={}", licence::RESERVATION)])?;
+        tracing::info!("power licences given back");
+    }
+    Ok(())
 }
 
 #[cfg(test)]

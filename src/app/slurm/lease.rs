@@ -80,4 +80,23 @@ mod tests {
         assert_eq!(take(&dir, "a", at(114), Span::seconds(60)).unwrap(), None);
         std::fs::remove_dir_all(&dir).unwrap();
     }
+
+    /// Controllers that all start at once, again and again.
+    #[test]
+    fn of_many_at_once_one_gets_it() {
+        let dir = std::env::temp_dir().join(format!("tramuntana-leases-{}", std::process::id()));
+        for round in 0..20 {
+            let now = Timestamp(0) + Span::minutes(round);
+            let held: Vec<bool> = std::thread::scope(|s| {
+                let ask = |i: i32| {
+                    let dir = &dir;
+                    s.spawn(move || take(dir, &format!("{i}/{round}"), now, Span::seconds(30)).unwrap().is_none())
+                };
+                let all: Vec<_> = (0..8).map(ask).collect();
+                all.into_iter().map(|t| t.join().unwrap()).collect()
+            });
+            assert_eq!(held.iter().filter(|h| **h).count(), 1, "round {round}: {held:?}");
+        }
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
 }

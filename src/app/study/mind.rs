@@ -4,7 +4,7 @@ use crate::app::brain::{Brain, tuning};
 use crate::app::learner::PlantModel;
 use crate::app::placement::Occupied;
 use crate::control::place::solve::Effort;
-use crate::control::place::{Board, JobAsk, Outlook, RackView, rank};
+use crate::control::place::{Board, JobAsk, Outlook, PriceTrack, RackView, rank};
 use crate::control::{Bindings, ViewBuilder};
 use crate::event::Tally;
 use crate::forecast::Forecaster;
@@ -52,6 +52,7 @@ pub struct Mind {
     brain: Option<Box<Brain>>,
     weather: VecDeque<Weather>,
     pub board: Option<Arc<Board>>,
+    prices: PriceTrack,
     next: Timestamp,
 }
 
@@ -99,6 +100,7 @@ impl Mind {
             brain,
             weather: VecDeque::new(),
             board: None,
+            prices: PriceTrack::default(),
             next: hall.now(),
             catalogue,
             site,
@@ -157,6 +159,7 @@ impl Mind {
             p90_kw: vec![loads.iter().map(|l| 1.05 * l).collect(); SLOTS],
             p50_kw: vec![loads; SLOTS],
             setpoints: view.in_force(),
+            follow: false,
         };
         let value = |id: Option<PointId>| id.and_then(get).map_or(f64::NAN, |l| l.value);
         let racks: Vec<RackView> = (self.racks.iter().enumerate())
@@ -170,7 +173,10 @@ impl Mind {
                 free_gpus: free.get(i).copied(),
             })
             .collect();
-        self.board = Board::new(&view, &racks, &outlook, &self.model).map(Arc::new);
+        self.board = Board::new(&view, &racks, &outlook, &self.model).map(|b| {
+            let sigma = self.prices.observe(now, &b.slots, b.slot);
+            Arc::new(b.doubted(sigma))
+        });
         true
     }
 }
@@ -197,6 +203,7 @@ pub fn word(minds: &[Mind], fleet: &Fleet, j: usize, waits: bool, soon: Span) ->
                     let now_free = fleet.free(h)[i];
                     let kw = gpu_kw(fleet, h) * (f64::from(r.free_gpus) - f64::from(now_free));
                     r.room_kw = r.room_kw.map(|room| room - kw);
+                    r.power_kw += kw;
                     r.caps.iter().for_each(|c| under[*c] += kw);
                     r.free_gpus = now_free;
                 }
@@ -210,6 +217,10 @@ pub fn word(minds: &[Mind], fleet: &Fleet, j: usize, waits: bool, soon: Span) ->
     if boards.is_empty() {
         return Word::Nothing;
     }
+    let own = fleet.would(j).map(|(hall, racks)| {
+        let ids = fleet.halls[hall].rack_ids();
+        (minds[hall].site.site.id.clone(), racks.into_iter().map(|(r, n)| (ids[r].clone(), n)).collect::<Vec<_>>())
+    });
     // Where no place has room for the job's power and it may not wait, the place with the most room is the least evil.
     let shares: &[f64] = if waits { &[1.0] } else { &[1.0, 0.6, 0.3, 0.05] };
     let found = shares.iter().find_map(|share| {
@@ -225,6 +236,7 @@ pub fn word(minds: &[Mind], fleet: &Fleet, j: usize, waits: bool, soon: Span) ->
             sites: vec![],
             job_class: None,
             one_domain: Some(false),
+            own_place: own.clone(),
         };
         rank(&boards, &[ask], Effort { work: 100_000, rounds: 20 }).into_iter().next().and_then(|a| a.places.into_iter().next())
     });

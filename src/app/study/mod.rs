@@ -67,6 +67,7 @@ struct Run {
     started: u32,
     unfinished: usize,
     waited_h_per_job: f64,
+    halls: Value,
 }
 
 pub fn run(args: &PlacementArgs) -> Result<(), String> {
@@ -78,7 +79,11 @@ pub fn run(args: &PlacementArgs) -> Result<(), String> {
         let names: Vec<&str> = all.iter().map(|c| c.name).collect();
         return Err(format!("--cases {bad:?}: there are {}", names.join(", ")));
     }
-    let arms: Vec<Arm> = ARMS.iter().copied().filter(|a| !(a.setpoints && args.placement_only)).collect();
+    if let Some(bad) = args.arms.iter().find(|a| !ARMS.iter().any(|x| x.name == **a)) {
+        return Err(format!("--arm {bad:?}: there are {}", ARMS.map(|a| a.name).join("; ")));
+    }
+    let asked = |a: &Arm| args.arms.is_empty() || a.name == PLAIN.name || args.arms.iter().any(|x| x == a.name);
+    let arms: Vec<Arm> = ARMS.iter().copied().filter(|a| !(a.setpoints && args.placement_only) && asked(a)).collect();
     let mut report = vec![];
     for case in all.iter().filter(|c| args.cases.is_empty() || args.cases.iter().any(|x| x == c.name)) {
         println!("\n{}: {}", case.name, case.about);
@@ -168,6 +173,14 @@ fn one(case: &Case, world: &World, arm: Arm, seed: u64, arrivals: Option<Arrival
         started: fleet.started,
         unfinished: fleet.unfinished(),
         waited_h_per_job: fleet.waited_gpu_hours / f64::from(fleet.started.max(1)),
+        halls: (accounts.iter().zip(&fleet.sums))
+            .map(|(a, s)| {
+                json!({
+                    "it_kwh": a.it_kwh, "cooling_kwh": a.cooling_kwh, "load_kw": s.load_kw().0, "load_sd_kw": s.load_kw().1,
+                    "hot_gpu_minutes": s.hot_gpu_minutes,
+                })
+            })
+            .collect(),
     })
 }
 
@@ -176,7 +189,7 @@ fn shown(r: &Run) -> Value {
         "seed": r.seed, "arm": r.arm, "kwh_per_gpu_hour": r.kwh_per_gpu_hour, "kwh": r.kwh, "gpu_hours": r.gpu_hours,
         "lost_gpu_hours": r.lost_gpu_hours, "throttled_gpu_minutes": r.throttled_gpu_minutes,
         "minutes_beyond_limit": r.beyond_limit_minutes, "it_kwh": r.it_kwh, "cooling_kwh": r.cooling_kwh, "chiller_kwh": r.chiller_kwh, "late_jobs": r.late.len(), "jobs": r.started,
-        "unfinished": r.unfinished, "gpu_hours_waited_per_job": r.waited_h_per_job,
+        "halls": r.halls, "unfinished": r.unfinished, "gpu_hours_waited_per_job": r.waited_h_per_job,
     })
 }
 

@@ -105,7 +105,7 @@ impl Controller {
         let near = p.binding.is_some_and(|(i, d)| limit(i).is_some_and(|l| l.actuator.is_none() && d < 2.0 * l.margin));
         let (common, alone, hold) = if view.now - since < YOUNG { DITHER_YOUNG } else { DITHER_LATER };
         let turn = 1 + ((view.now - since).0 / hold.0.max(1)) as u64;
-        let is_temp = |i: usize| view.actuators.get(i).is_some_and(|v| v.unit == "°C");
+        let is_temp = |i: usize| view.is_temp(i);
         let sites = || view.site.actuators.iter().enumerate();
         let narrowest = sites().filter(|(i, _)| is_temp(*i)).map(|(_, a)| a.hi - a.lo).fold(f64::MAX, f64::min);
         let number = |base: u64| 2.0 * halton(turn, base) - 1.0;
@@ -117,7 +117,10 @@ impl Controller {
             }
             let still = near || self.orders.hold(&a.loop_id).is_some();
             let shared = if is_temp(i) { common * narrowest * number(2) } else { 0.0 };
-            let offset = if still { 0.0 } else { shared + alone * (a.hi - a.lo) * number(prime(i + 1)) };
+            let wanted = if still { 0.0 } else { shared + alone * (a.hi - a.lo) * number(prime(i + 1)) };
+            // As slowly as the plan's own moves; away from a limit, or where somebody holds, at once.
+            let share = if still { 1.0 } else { self.tuning.follow_share(view.site.control.tick()) };
+            let offset = self.offsets[i] + share * (wanted - self.offsets[i]);
             let (lo, hi) = start.reach[i];
             let (least, most) = learn::limits_of(view, a);
             // A plan that is itself nearer to a limit than this is not pushed further.

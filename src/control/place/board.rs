@@ -1,7 +1,7 @@
 //! A site's placement board: everything that placing a job there must know, made once a control tick and then immutable.
 //!
 //! Words: a rack's *surcharge* is what a kW costs there above the site's marginal price: chips in warmer coolant leak
-//! more (the plant model's leak, times how much warmer its coolant returns than its partition's mean); a rack is
+//! more (the plant model's leak, times how much warmer its coolant returns, at equal load, than its partition's mean); a rack is
 //! *strained* when its coolant supply is above its neighbours' by more than [`STRAIN_K`]: its distribution unit does not
 //! hold the setpoint; a *band* says how good a rack is to the plant, 1 = best … 5 = no room by power or cooling.
 //! Invariants: a board has an end and is not served beyond it; a rack with no room for its free GPUs is in band 5; racks
@@ -25,9 +25,11 @@ pub const EXTRA_MOST: f64 = 0.15;
 pub const STRAIN_K: f64 = 1.5;
 const STRAIN_PER_K: f64 = 0.01;
 /// Costs above the best rack's at which bands 2, 3 and 4 begin, as shares.
-const BANDS: [f64; 3] = [0.003, 0.01, 0.03];
+pub const BANDS: [f64; 3] = [0.003, 0.01, 0.03];
 /// Share of its rating that a rack with all its GPUs taken may be above it before it counts as overloaded.
 const FULL_SLACK: f64 = 0.03;
+/// Share of its rating from which a rack's return says something of its cooling.
+const TELLING_SHARE: f64 = 0.3;
 /// Thermal headroom below which a rack is not better than band 4, K.
 const TIGHT_K: f64 = 1.0;
 
@@ -96,6 +98,9 @@ pub struct Board {
     pub racks: Vec<BoardRack>,
     pub caps: Vec<BoardCap>,
     pub gpus_allocated: Option<f64>,
+    /// Standard deviation of the site's price over the next hours, kW per kW: the model's stated error of cooling, or what
+    /// [`Board::doubted`] says; where setpoints follow the load, all that the price is above 1: they can undo any of it.
+    pub price_sigma: f64,
     /// Name of the plant model.
     pub model: String,
 }
@@ -175,12 +180,26 @@ impl Board {
             racks: vec![],
             caps,
             gpus_allocated: view.gpus_allocated,
+            price_sigma: 0.0,
             model: model.name().to_owned(),
             site,
         };
+        let share = if outlook.follow { 1.0 } else { 1e-2 * model.fit().cv_rmse_pct.max(0.0) };
+        board.price_sigma = share * (board.slots[0].marginal() - 1.0).max(0.0);
         board.band(&mut out);
         board.racks = out;
         Some(board)
+    }
+
+    /// With what its own forecasts of the price were wrong by (see [`super::price`]), where that is more.
+    pub fn doubted(self, sigma: f64) -> Board {
+        Board { price_sigma: self.price_sigma.max(sigma), ..self }
+    }
+
+    /// What the GPUs that are given under a cap may still draw above what they draw now, kW.
+    pub fn may_rise_kw(&self, cap: usize) -> f64 {
+        let own = self.racks.iter().filter(|r| r.caps.contains(&cap) && r.power_kw.is_finite());
+        own.map(|r| (f64::from(r.gpus - r.free_gpus.min(r.gpus)) * self.kw_per_gpu(r.partition) - r.power_kw).max(0.0)).sum()
     }
 
     fn band(&self, racks: &mut [BoardRack]) {
@@ -258,17 +277,24 @@ fn rack(view: &View, all: &[RackView], r: &RackView, leak: f64, ceiling: Option<
     let partition = site.partitions.iter().position(|p| p.id == r.partition)?;
     let p = &site.partitions[partition];
     let own = || all.iter().filter(|x| x.partition == r.partition);
-    let mean_return = mean(own().map(|x| x.return_c));
+    // Racks are compared at the same load: an idle rack's coolant returns cool whatever its cooling is worth, and warms up with the
+    // job that lands there.
+    let mean_kw = mean(own().map(|x| x.power_kw));
+    let mean_rise = mean(own().map(rise_per_kw));
+    let expected = |x: &RackView| {
+        let own_rise = Some(rise_per_kw(x)).filter(|v| v.is_finite()).or(mean_rise);
+        x.supply_c + own_rise.zip(mean_kw).map_or(f64::NAN, |(rise, kw)| rise * kw)
+    };
+    let (return_c, mean_return) = (expected(r), mean(own().map(expected)));
     let median_supply = median(own().map(|x| x.supply_c).collect());
     let mut reasons = vec![];
     let mut extra = 0.0;
     match mean_return {
-        Some(mean) if r.return_c.is_finite() => {
-            extra = leak * (r.return_c - mean);
+        Some(mean) if return_c.is_finite() => {
+            extra = leak * (return_c - mean);
             if extra.abs() > 5e-4 {
                 reasons.push(format!(
-                    "its coolant returns at {:.1} °C, {mean:.1} °C on average: leakage {:+.2} %",
-                    r.return_c,
+                    "at the partition's mean load its coolant would return at {return_c:.1} °C, {mean:.1} °C on average: leakage {:+.2} %",
                     100.0 * extra
                 ));
             }
@@ -304,6 +330,11 @@ fn rack(view: &View, all: &[RackView], r: &RackView, leak: f64, ceiling: Option<
         partition,
         id: r.id.clone(),
     })
+}
+
+/// How much warmer a rack's coolant returns per kW, K; NaN where it runs too little to tell.
+fn rise_per_kw(r: &RackView) -> f64 {
+    if r.power_kw >= TELLING_SHARE * r.rating_kw { (r.return_c - r.supply_c) / r.power_kw } else { f64::NAN }
 }
 
 fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {

@@ -15,6 +15,7 @@
 pub mod audit;
 pub mod board;
 pub mod outlook;
+pub mod price;
 pub mod problem;
 pub mod rank;
 pub mod shed;
@@ -23,4 +24,5 @@ pub mod state;
 
 pub use board::{Board, BoardRack, RackView, VALID};
 pub use outlook::Outlook;
+pub use price::PriceTrack;
 pub use rank::{JobAsk, rank};

@@ -34,6 +34,8 @@ pub struct Outlook {
     pub p90_kw: Vec<Vec<f64>>,
     /// Setpoints that the plan heads for; those in force where it has none.
     pub setpoints: Vec<f64>,
+    /// Do the setpoints follow the load by themselves? Then a job that is placed moves them too.
+    pub follow: bool,
 }
 
 /// One slot as the model sees it.

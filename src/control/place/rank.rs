@@ -1,9 +1,12 @@
 //! Jobs asked for, placed over the boards of one or more sites: which racks, when, at what cost, and what binds.
 //!
-//! Invariants: sites that have no fresh board are left out and named; a job that finds no place says what keeps it out; a
+//! Words: a job's *own place* is where its scheduler would put it without a hint; *doubt* is the difference in energy below which
+//! the model cannot tell two places apart: within a site the width of the best band, between sites what their prices are uncertain by.
+//! Invariants: a job stays at its own place unless another is cheaper by more than the doubt, or its own has no room: what cannot be
+//! told apart is not moved, as moving is not free (heat gathers, setpoints follow). Sites that have no fresh board are left out and named; a job that finds no place says what keeps it out; a
 //! start is never before `earliest` nor after `latest`; each site's slots count from its own clock.
 
-use super::board::Board;
+use super::board::{BANDS, Board};
 use super::problem::{Ask, Cap, Place, Problem, Rack, SiteLoad};
 use super::solve::{Effort, solve};
 use super::state::State;
@@ -13,6 +16,8 @@ use std::sync::Arc;
 
 /// Alternatives that one job is shown.
 pub const PLACES_MAX: usize = 5;
+/// Standard deviations of a price's error in a doubt; half of the error is taken as common to both sites.
+const SIGMAS: f64 = 1.645 * std::f64::consts::FRAC_1_SQRT_2;
 /// Jobs up to which alternatives are looked for.
 const ALTERNATIVES_FOR: usize = 50;
 
@@ -35,6 +40,8 @@ pub struct JobAsk {
     pub job_class: Option<String>,
     /// All GPUs inside one domain? Where absent: training jobs that any domain can hold.
     pub one_domain: Option<bool>,
+    /// Where it would run, from `earliest` on, if nobody gave a hint: site and (rack, GPUs).
+    pub own_place: Option<(String, Vec<(String, u32)>)>,
 }
 
 /// Where a job may go.
@@ -48,6 +55,8 @@ pub struct Ranked {
     pub end: Timestamp,
     /// Energy that the job adds over its whole life, kWh: IT, cooling and losses.
     pub kwh: f64,
+    /// A difference to another site's places below this, kWh, cannot be told from none (90 %).
+    pub doubt_kwh: f64,
     pub eur: Option<f64>,
     pub g_co2: Option<f64>,
     /// The constraint with the least room left once it runs there, and that room, kW.
@@ -72,6 +81,8 @@ struct Map<'a> {
     partitions: Vec<(usize, usize)>,
     /// Problem rack: (board, rack).
     racks: Vec<(usize, usize)>,
+    /// Per board, the problem's index of the first cap of its site file.
+    file_caps: Vec<usize>,
 }
 
 /// Ranks jobs over boards of equal slot length. The boards' horizon is the shortest of them.
@@ -82,7 +93,13 @@ pub fn rank(boards: &[Arc<Board>], jobs: &[JobAsk], effort: Effort) -> Vec<Answe
     };
     let mut notes: Vec<Vec<String>> = vec![];
     for job in jobs {
-        let (ask, note) = ask(&problem, &map, job);
+        let (mut ask, mut note) = ask(&problem, &map, job);
+        // Numbers are judged where they come in; what slipped through finds no place, and nothing is reckoned with it.
+        if ask.gpus == 0 || !(ask.kw_per_gpu > 0.0 && ask.kw_per_gpu.is_finite()) || job.duration.0 <= 0 {
+            note.push(format!("{} GPUs of {} kW for {} are no job", ask.gpus, ask.kw_per_gpu, job.duration));
+            ask.partitions.fill(false);
+            (ask.gpus, ask.chunk, ask.kw_per_gpu) = (1, 1, 1.0);
+        }
         problem.asks.push(ask);
         notes.push(note);
     }
@@ -98,11 +115,22 @@ pub fn rank(boards: &[Arc<Board>], jobs: &[JobAsk], effort: Effort) -> Vec<Answe
         let mut places = vec![];
         if let Some(chosen) = state.take(j) {
             let kwh = state.rise_kwh(j, &chosen);
-            places.push(shown(&state, &map, j, kwh, &chosen));
+            let best = chosen;
+            let mut chosen = best.clone();
+            if let Some(own) = own_place(&state, &map, j, job).filter(|own| *own != best) {
+                let (saved, doubt) = (state.rise_kwh(j, &own) - kwh, doubt_kwh(&state, &map, j, &own, &best));
+                if saved <= doubt {
+                    notes[j].push(format!("elsewhere it would save {saved:.2} kWh; below {doubt:.2} kWh that cannot be told from none"));
+                    places.push(shown(&state, &map, j, kwh + saved, &own));
+                    chosen = own;
+                }
+            }
+            places.push(shown(&state, &map, j, kwh, &best));
             if jobs.len() <= ALTERNATIVES_FOR {
                 let other = state.places_for(j, None, PLACES_MAX);
+                let room = PLACES_MAX - places.len();
                 places.extend(
-                    other.iter().filter(|(_, p)| *p != chosen).take(PLACES_MAX - 1).map(|(kwh, p)| shown(&state, &map, j, *kwh, p)),
+                    other.iter().filter(|(_, p)| *p != chosen && *p != best).take(room).map(|(kwh, p)| shown(&state, &map, j, *kwh, p)),
                 );
             }
             state.put(j, chosen);
@@ -114,11 +142,51 @@ pub fn rank(boards: &[Arc<Board>], jobs: &[JobAsk], effort: Effort) -> Vec<Answe
     out
 }
 
+/// A job's own place, where it may and can be taken: whole chunks, room for them, and under each cap that racks share also for
+/// what the jobs already there may come to draw. A rack's own rating does not count: it is made for all of its GPUs, and how it is
+/// filled is the scheduler's.
+fn own_place(s: &State, map: &Map, j: usize, job: &JobAsk) -> Option<Place> {
+    let (site, named) = job.own_place.as_ref()?;
+    let (p, ask) = (s.p, &s.p.asks[j]);
+    let b = map.boards.iter().position(|board| board.site.site.id == *site)?;
+    let mut racks = vec![];
+    for (id, gpus) in named.iter().filter(|(_, n)| *n > 0) {
+        let r = map.racks.iter().position(|&(x, i)| x == b && map.boards[b].racks[i].id == *id)?;
+        if !gpus.is_multiple_of(ask.chunk) || !ask.partitions[p.racks[r].partition] {
+            return None;
+        }
+        racks.push((r, gpus / ask.chunk));
+    }
+    racks.sort_unstable();
+    let domains = |r: &(usize, u32)| p.racks[r.0].domain;
+    let tied = ask.one_domain && racks.windows(2).any(|w| domains(&w[0]) != domains(&w[1]));
+    let place = Place { start: ask.earliest, racks };
+    let whole = place.racks.iter().map(|r| r.1).sum::<u32>() == ask.chunks();
+    // A site's caps stand in the order of its file, then its cooling, then its racks' own.
+    let (first, count) = (map.file_caps[b], map.boards[b].caps.len());
+    let reserve = |c: usize| match c.checked_sub(first)? {
+        own if own < count => Some(map.boards[b].may_rise_kw(own)),
+        own if own == count => Some(0.0),
+        _ => None,
+    };
+    (whole && !tied && !place.racks.is_empty() && s.fits(j, &place, &reserve)).then_some(place)
+}
+
+/// Below this the difference of a job between two places cannot be told from none, kWh.
+fn doubt_kwh(s: &State, map: &Map, j: usize, a: &Place, b: &Place) -> f64 {
+    let ask = &s.p.asks[j];
+    let board = |place: &Place| place.racks.first().map_or(0, |(r, _)| map.racks[*r].0);
+    let kwh = ask.kw() * ask.slots as f64 * s.p.hours();
+    let (a, b) = (board(a), board(b));
+    let prices = if a == b { 0.0 } else { SIGMAS * map.boards[a].price_sigma.hypot(map.boards[b].price_sigma) };
+    kwh * prices.max(BANDS[0])
+}
+
 fn problem(boards: &[Arc<Board>]) -> Option<(Problem, Map<'_>)> {
     let first = boards.first()?;
     let slots = boards.iter().map(|b| b.slots.len()).min().filter(|n| *n > 0)?;
     let mut p = Problem { slot: first.slot, slots, sites: vec![], racks: vec![], caps: vec![], asks: vec![] };
-    let mut map = Map { boards, partitions: vec![], racks: vec![] };
+    let mut map = Map { boards, partitions: vec![], racks: vec![], file_caps: vec![] };
     let mut domains = BTreeMap::new();
     for (b, board) in boards.iter().enumerate() {
         let parts = map.partitions.len();
@@ -128,6 +196,7 @@ fn problem(boards: &[Arc<Board>]) -> Option<(Problem, Map<'_>)> {
             curves: board.slots[..slots].iter().map(|s| s.curve.clone()).collect(),
         });
         let file_caps = p.caps.len();
+        map.file_caps.push(file_caps);
         p.caps.extend(board.caps.iter().map(|c| Cap { name: c.name.clone(), room_kw: c.room_kw[..slots].to_vec() }));
         let cooling = p.caps.len();
         let limit = board.slots.iter().map(|s| &s.limit).find(|l| !l.is_empty());
@@ -177,7 +246,7 @@ fn ask(p: &Problem, map: &Map, job: &JobAsk) -> (Ask, Vec<String>) {
     let node = job.gpus_per_node.unwrap_or(if node_gpus >= 1.0 { node_gpus as u32 } else { 1 }).max(1);
     // Whole nodes where the job is a multiple of them; else single GPUs.
     let chunk = if job.gpus.is_multiple_of(node) && job.gpus >= node { node } else { 1 };
-    let slot_of = |s: Span, up: bool| ((s.0.max(0) + if up { p.slot.0 - 1 } else { 0 }) / p.slot.0.max(1)) as usize;
+    let slot_of = |s: Span, up: bool| (s.0.max(0).saturating_add(if up { p.slot.0 - 1 } else { 0 }) / p.slot.0.max(1)) as usize;
     let earliest = slot_of(job.earliest, true).min(p.slots - 1);
     let mut latest = slot_of(job.latest, false).max(earliest);
     if latest >= p.slots {
@@ -193,7 +262,8 @@ fn ask(p: &Problem, map: &Map, job: &JobAsk) -> (Ask, Vec<String>) {
         }
         job.job_class.as_deref() == Some("training") && sizes.values().any(|s| *s >= u64::from(job.gpus))
     });
-    let slots = slot_of(job.duration, true).max(1);
+    // Beyond a year a length means the same: the tail's price.
+    let slots = slot_of(job.duration.min(Span::hours(24 * 366)), true).max(1);
     (Ask { gpus: job.gpus, chunk, kw_per_gpu, slots, earliest, latest, partitions, one_domain }, notes)
 }
 
@@ -214,6 +284,7 @@ fn shown(s: &State, map: &Map, j: usize, kwh: f64, place: &Place) -> Ranked {
         start,
         end: start + Span(p.slot.0 * ask.slots as i64),
         kwh,
+        doubt_kwh: SIGMAS * std::f64::consts::SQRT_2 * board.price_sigma * ask.kw() * ask.slots as f64 * p.hours(),
         eur: energy.eur_per_kwh.map(|e| e * kwh),
         g_co2: energy.g_co2_per_kwh.map(|g| g * kwh),
         binds,

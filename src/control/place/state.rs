@@ -116,6 +116,27 @@ impl<'a> State<'a> {
             .map_or((String::new(), f64::INFINITY), |(c, kw)| (self.p.caps[c].name.clone(), kw.max(0.0)))
     }
 
+    /// Does a job that has no place fit at one, with a reserve left under each cap (kW; `None` = that cap does not count)?
+    pub fn fits(&self, j: usize, place: &Place, reserve_kw: &dyn Fn(usize) -> Option<f64>) -> bool {
+        let (ask, k) = (&self.p.asks[j], self.p.slots);
+        let until = self.until(ask, place.start);
+        let mut added: Vec<(usize, f64, f64)> = vec![];
+        for &(r, n) in &place.racks {
+            if self.free[r * k + place.start..r * k + until].iter().any(|f| *f < n * ask.chunk) {
+                return false;
+            }
+            for &c in &self.p.racks[r].caps {
+                let kw = f64::from(n * ask.chunk) * ask.kw_per_gpu;
+                match (added.iter_mut().find(|(x, ..)| *x == c), reserve_kw(c)) {
+                    (Some((_, sum, _)), _) => *sum += kw,
+                    (None, Some(reserve)) => added.push((c, kw, reserve)),
+                    (None, None) => {}
+                }
+            }
+        }
+        added.iter().all(|(c, kw, reserve)| self.least_room(*c, place.start, until) + 1e-7 >= kw + reserve)
+    }
+
     /// Objective so far, kWh.
     pub fn cost_kwh(&self) -> f64 {
         super::audit::cost_kwh(self.p, &super::problem::Schedule { places: self.places.clone(), cost_kwh: 0.0 })

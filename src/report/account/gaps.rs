@@ -71,8 +71,9 @@ impl Metered {
         let rate = |t: Timestamp| a + (b - a) * (t - gap.from).as_hours_f64() / hours + lift / hours;
         let grid = self.grid;
         grid.pieces(gap.from, gap.to, |bin, from, to| {
-            self.estimated[bin] += (rate(from) + rate(to)) / 2.0 * (to - from).as_hours_f64();
-            self.estimated_ms[bin] += (to - from).0 as u32;
+            let patch = self.patch(bin);
+            patch.estimated += (rate(from) + rate(to)) / 2.0 * (to - from).as_hours_f64();
+            patch.estimated_ms += (to - from).0 as u32;
         });
         let u = (b - a).abs() / 12_f64.sqrt() * hours;
         self.gaps.push(Gap { from: gap.from, to: gap.to, rule: Rule::StraightLine, value: plain + lift, u });
@@ -84,11 +85,11 @@ impl Metered {
         let donors: Vec<Option<(f64, f64)>> = pieces.iter().map(|(bin, _)| self.similar(*bin)).collect();
         if donors.iter().any(Option::is_none) {
             for (bin, ms) in &pieces {
-                self.missing_ms[*bin] += *ms as u32;
+                self.patch(*bin).missing_ms += *ms as u32;
             }
             // What is known to have been counted stays, as a lower bound.
             if let Some((bin, _)) = pieces.first().filter(|_| gap.least > 0.0) {
-                self.estimated[*bin] += gap.least;
+                self.patch(*bin).estimated += gap.least;
             }
             self.gaps.push(Gap { from: gap.from, to: gap.to, rule: Rule::Missing, value: gap.least, u: 0.0 });
             return;
@@ -101,8 +102,9 @@ impl Metered {
         }
         let lift = if value < gap.least { gap.least - value } else { 0.0 };
         for ((bin, ms), (mean, _)) in pieces.iter().zip(donors.iter().flatten()) {
-            self.estimated[*bin] += mean * *ms as f64 / BIN.0 as f64 + lift * (Span(*ms).as_hours_f64() / hours);
-            self.estimated_ms[*bin] += *ms as u32;
+            let patch = self.patch(*bin);
+            patch.estimated += mean * *ms as f64 / BIN.0 as f64 + lift * (Span(*ms).as_hours_f64() / hours);
+            patch.estimated_ms += *ms as u32;
         }
         self.gaps.push(Gap { from: gap.from, to: gap.to, rule: Rule::SimilarDays, value: value + lift, u });
     }
@@ -110,7 +112,8 @@ impl Metered {
     /// Mean and standard deviation of the wholly measured bins at a bin's time of day.
     fn similar(&self, bin: usize) -> Option<(f64, f64)> {
         let day = (Span::hours(24).0 / BIN.0) as usize;
-        let whole = |b: usize| self.covered_ms[b] as i64 == BIN.0 && self.estimated_ms[b] == 0 && self.missing_ms[b] == 0;
+        let untouched = |b: usize| self.patches.get(&b).is_none_or(|p| p.estimated_ms == 0 && p.missing_ms == 0);
+        let whole = |b: usize| self.covered_ms[b] as i64 == BIN.0 && untouched(b);
         let mut values = Vec::with_capacity(2 * DONOR_DAYS as usize);
         for k in 1..=DONOR_DAYS as usize {
             values.extend(bin.checked_sub(k * day).filter(|b| whole(*b)).map(|b| self.measured[b]));

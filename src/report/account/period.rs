@@ -70,12 +70,15 @@ impl Period {
         out
     }
 
-    /// Local hour of a bin's start (0–23) and its month (1–12).
-    pub fn hour_month(&self, at: Timestamp) -> (usize, usize) {
-        jiff::Timestamp::from_millisecond(at.0).map_or((0, 1), |t| {
-            let local = self.zone.to_datetime(t);
-            (local.hour() as usize, local.month() as usize)
-        })
+    /// Local hour (0–23) and month (1–12) of each bin's start.
+    pub fn clock(&self) -> Vec<(u8, u8)> {
+        let local = |bin| {
+            jiff::Timestamp::from_millisecond(self.grid.at(bin).0).map_or((0, 1), |t| {
+                let local = self.zone.to_datetime(t);
+                (local.hour() as u8, local.month() as u8)
+            })
+        };
+        (0..self.grid.len()).map(local).collect()
     }
 
     pub fn span(&self) -> Span {

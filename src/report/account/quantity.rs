@@ -49,28 +49,34 @@ impl Quantity {
     pub fn of(grid: Grid, meter: &str, segments: Vec<Segment>) -> (Quantity, Vec<Metered>) {
         let mut q = Quantity::none(grid);
         q.meters.push(meter.to_owned());
-        let mut parts = Vec::new();
-        for s in segments {
-            let (m, u, stated) = s.finish();
-            for (sum, (a, b)) in q.bins.iter_mut().zip(m.measured.iter().zip(&m.estimated)) {
-                *sum += a + b;
-            }
-            for (f, (e, m)) in q.filled.iter_mut().zip(m.estimated_ms.iter().zip(&m.missing_ms)) {
-                *f |= *e > 0 || *m > 0;
-            }
-            let hours = |ms: &[u32]| ms.iter().map(|v| f64::from(*v)).sum::<f64>() / 3.6e6;
-            q.measured += m.measured.iter().sum::<f64>();
-            q.estimated += m.estimated.iter().sum::<f64>();
-            q.covered_h += hours(&m.covered_ms);
-            q.estimated_h += hours(&m.estimated_ms);
-            q.missing_h += hours(&m.missing_ms);
-            q.u2_class += u * u;
-            q.u2_gaps += m.gaps.iter().map(|g| g.u * g.u).sum::<f64>();
-            q.class_known &= stated;
-            parts.push(m);
-        }
-        q.window_h = q.covered_h + q.estimated_h + q.missing_h;
+        let parts = segments.into_iter().map(|s| q.take(s)).collect();
         (q, parts)
+    }
+
+    /// Finishes one segment and adds it. What happened to it is handed back; its bins are in the sum.
+    pub fn take(&mut self, segment: Segment) -> Metered {
+        let (m, u, stated) = segment.finish();
+        self.bins.iter_mut().zip(&m.measured).for_each(|(sum, v)| *sum += v);
+        let (mut estimated, mut estimated_ms, mut missing_ms) = (0.0, 0_u64, 0_u64);
+        for (bin, p) in &m.patches {
+            self.bins[*bin] += p.estimated;
+            self.filled[*bin] |= p.estimated_ms > 0 || p.missing_ms > 0;
+            estimated += p.estimated;
+            estimated_ms += u64::from(p.estimated_ms);
+            missing_ms += u64::from(p.missing_ms);
+        }
+        let covered_ms: u64 = m.covered_ms.iter().map(|v| u64::from(*v)).sum();
+        let [covered_h, estimated_h, missing_h] = [covered_ms, estimated_ms, missing_ms].map(|ms| ms as f64 / 3.6e6);
+        self.measured += m.measured.iter().sum::<f64>();
+        self.estimated += estimated;
+        self.covered_h += covered_h;
+        self.estimated_h += estimated_h;
+        self.missing_h += missing_h;
+        self.window_h += covered_h + estimated_h + missing_h;
+        self.u2_class += u * u;
+        self.u2_gaps += m.gaps.iter().map(|g| g.u * g.u).sum::<f64>();
+        self.class_known &= stated;
+        m
     }
 
     pub fn add(&mut self, other: &Quantity) {

@@ -6,6 +6,7 @@ use crate::ingest::gate::counter;
 use crate::store::Row;
 use crate::time::{Span, Timestamp};
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// Readings further apart than this have a gap between them, where the register says nothing else: one and a third of the
 /// quarter-hour that utilities' meters are read at.
@@ -69,37 +70,38 @@ pub struct Event {
     pub after: f64,
 }
 
-/// What readings and rules made, by bin.
+/// What a rule put into a bin, and the time of the bin that it filled or had to leave.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Patch {
+    pub estimated: f64,
+    pub estimated_ms: u32,
+    pub missing_ms: u32,
+}
+
+/// What readings and rules made, by bin. Most bins have readings alone: what rules made is kept only where they did.
 #[derive(Clone, Debug)]
 pub struct Metered {
     pub grid: Grid,
+    /// Empty until the first reading.
     pub measured: Vec<f64>,
-    pub estimated: Vec<f64>,
     pub covered_ms: Vec<u32>,
-    pub estimated_ms: Vec<u32>,
-    pub missing_ms: Vec<u32>,
+    pub patches: BTreeMap<usize, Patch>,
     pub gaps: Vec<Gap>,
     pub events: Vec<Event>,
 }
 
 impl Metered {
-    pub fn new(grid: Grid) -> Metered {
-        let n = grid.len();
-        Metered {
-            grid,
-            measured: vec![0.0; n],
-            estimated: vec![0.0; n],
-            covered_ms: vec![0; n],
-            estimated_ms: vec![0; n],
-            missing_ms: vec![0; n],
-            gaps: vec![],
-            events: vec![],
-        }
+    fn new(grid: Grid) -> Metered {
+        Metered { grid, measured: vec![], covered_ms: vec![], patches: BTreeMap::new(), gaps: vec![], events: vec![] }
     }
 
-    /// Measured and estimated together, by bin.
-    pub fn bins(&self) -> Vec<f64> {
-        self.measured.iter().zip(&self.estimated).map(|(m, e)| m + e).collect()
+    fn room(&mut self) {
+        self.measured.resize(self.grid.len(), 0.0);
+        self.covered_ms.resize(self.grid.len(), 0);
+    }
+
+    pub(super) fn patch(&mut self, bin: usize) -> &mut Patch {
+        self.patches.entry(bin).or_default()
     }
 }
 
@@ -145,6 +147,7 @@ impl Segment {
     /// Takes in one usable reading. Readings that are not later than the one before are passed over.
     pub fn take(&mut self, at: Timestamp, value: f64) {
         let Some((t0, v0)) = self.last else {
+            self.out.room();
             self.last = Some((at, value));
             if at > self.from {
                 self.gap(self.from, at, 0.0);
@@ -214,9 +217,9 @@ impl Segment {
             if close || inside {
                 out.measured[bin] += part
             } else {
-                out.estimated[bin] += part
+                out.patch(bin).estimated += part
             }
-            if close { out.covered_ms[bin] += ms } else { out.estimated_ms[bin] += ms }
+            if close { out.covered_ms[bin] += ms } else { out.patch(bin).estimated_ms += ms }
         });
         if !close && from < to {
             let value = rate * (to - from).as_hours_f64();
@@ -270,6 +273,7 @@ impl Segment {
             Some(_) => {}
         }
         let open = std::mem::take(&mut self.open);
+        self.out.room();
         self.out.fill(open);
         let measured: f64 = self.out.measured.iter().sum();
         let u = self.terms.class_pct.map_or(0.0, |c| c / 100.0 * measured.abs() / 3_f64.sqrt());

@@ -49,6 +49,9 @@ pub enum Merge {
 pub struct Field {
     pub key: String,
     pub section: String,
+    /// Where the definition stands, if not at the section of the pack's own text.
+    #[serde(default)]
+    pub cite: Option<String>,
     #[serde(default)]
     pub unit: String,
     pub figure: Option<String>,
@@ -199,7 +202,7 @@ fn figure(field: &Field, fact: Fact, order: &Order, scope: &str, book: &Book, te
         estimated_share: fact.estimated,
         missing_share: fact.missing,
         uncertainty_95: fact.u.filter(|_| fact.value.is_some()).map(|u| 2.0 * u),
-        citation: format!("{}, {}", order.pack.cite, field.section),
+        citation: field.cite.clone().unwrap_or_else(|| format!("{}, {}", order.pack.cite, field.section)),
         note: fact.notes.join("; "),
     }
 }

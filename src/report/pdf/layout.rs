@@ -15,6 +15,8 @@ const MARGIN: f32 = 40.0;
 /// Width between the margins.
 pub const WIDTH: f32 = PAGE.0 - 2.0 * MARGIN;
 const LINE: f32 = 1.32;
+/// Between a column's text and the next column.
+const PAD: f32 = 6.0;
 /// Lines of one cell; longer text ends in an ellipsis.
 const CELL_LINES: usize = 14;
 
@@ -45,6 +47,11 @@ pub struct Book {
     pages: Vec<Content>,
     /// Where the next thing goes: points below the upper edge.
     y: f32,
+}
+
+/// A word's parts that a line may end after.
+fn parts(word: &str) -> impl Iterator<Item = &str> {
+    word.split_inclusive(['/', '_', ':']).filter(|p| !p.is_empty())
 }
 
 impl Book {
@@ -97,26 +104,28 @@ impl Book {
         c.move_to(MARGIN, PAGE.1 - y).line_to(MARGIN + WIDTH, PAGE.1 - y).stroke();
     }
 
-    /// Lines no wider than `width`; a word that is too long is broken.
+    /// Lines no wider than `width`: broken at spaces, within words after `/`, `_` and `:`; what is still too long, anywhere.
     fn wrap(&mut self, text: &str, size: f32, width: f32, bold: bool) -> Vec<String> {
         let face = self.face(bold);
         let mut out: Vec<String> = Vec::new();
         let mut line = String::new();
         for word in text.split([' ', '\n']).filter(|w| !w.is_empty()) {
-            let joined = if line.is_empty() { word.to_owned() } else { format!("{line} {word}") };
-            if face.width(&joined, size) <= width {
-                line = joined;
-                continue;
-            }
-            if !line.is_empty() {
-                out.push(std::mem::take(&mut line));
-            }
-            for c in word.chars() {
-                line.push(c);
-                if face.width(&line, size) > width && line.chars().count() > 1 {
-                    let last = line.pop();
+            for (i, part) in parts(word).enumerate() {
+                let joined = if line.is_empty() || i > 0 { format!("{line}{part}") } else { format!("{line} {part}") };
+                if face.width(&joined, size) <= width {
+                    line = joined;
+                    continue;
+                }
+                if !line.is_empty() {
                     out.push(std::mem::take(&mut line));
-                    line.extend(last);
+                }
+                for c in part.chars() {
+                    line.push(c);
+                    if face.width(&line, size) > width && line.chars().count() > 1 {
+                        let last = line.pop();
+                        out.push(std::mem::take(&mut line));
+                        line.extend(last);
+                    }
                 }
             }
         }
@@ -124,6 +133,34 @@ impl Book {
             out.push(line);
         }
         out
+    }
+
+    /// Widths of a table's columns that fill the page: none narrower than its longest part that should not be broken, as long as
+    /// the page is wide enough; what is left goes by how much longer the cells are.
+    pub fn widths(&mut self, heads: &[String], rows: &[Vec<String>], size: f32) -> Vec<f32> {
+        let mut need = |text: &str, bold: bool| {
+            let face = self.face(bold);
+            let longest = text.split([' ', '\n']).flat_map(parts).map(|p| face.width(p, size)).fold(0.0, f32::max);
+            (longest + PAD + 0.5, face.width(text, size) + PAD + 0.5)
+        };
+        let all: Vec<(f32, f32)> = heads
+            .iter()
+            .enumerate()
+            .map(|(c, head)| {
+                let (least, _) = need(head, true);
+                let cells = rows.iter().filter_map(|r| r.get(c)).map(|t| need(t, false));
+                let (a, b) = cells.fold((least, least), |(a, b), (x, y)| (a.max(x), b.max(y)));
+                let a = a.min(WIDTH / 4.0);
+                (a, b.clamp(a, WIDTH / 2.0))
+            })
+            .collect();
+        let (least, wish): (f32, f32) = all.iter().fold((0.0, 0.0), |s, w| (s.0 + w.0, s.1 + w.1));
+        if least >= WIDTH || wish <= WIDTH {
+            let by = if least >= WIDTH { least } else { wish };
+            return all.iter().map(|w| WIDTH * (if least >= WIDTH { w.0 } else { w.1 }) / by).collect();
+        }
+        let part = (WIDTH - least) / (wish - least);
+        all.iter().map(|w| w.0 + part * (w.1 - w.0)).collect()
     }
 
     fn lines(&mut self, text: &str, x: f32, width: f32, size: f32, bold: bool, colour: RGBColor) {
@@ -186,10 +223,10 @@ impl Book {
         let y = self.y;
         let mut tall = 1;
         for c in columns {
-            let lines = self.wrap(&c.head, size, c.width - 6.0, true);
+            let lines = self.wrap(&c.head, size, c.width - PAD, true);
             tall = tall.max(lines.len());
             for (i, line) in lines.iter().enumerate() {
-                let inset = if c.align == Align::Right { c.width - 6.0 - self.bold.width(line, size) } else { 0.0 };
+                let inset = if c.align == Align::Right { c.width - PAD - self.bold.width(line, size) } else { 0.0 };
                 self.put(line, x + inset, y + i as f32 * size * LINE, size, true, INK);
             }
             x += c.width;
@@ -208,7 +245,7 @@ impl Book {
                 .iter()
                 .enumerate()
                 .map(|(i, c)| {
-                    let mut lines = self.wrap(row.get(i).map_or("", |t| t), size, c.width - 6.0, false);
+                    let mut lines = self.wrap(row.get(i).map_or("", |t| t), size, c.width - PAD, false);
                     if lines.len() > CELL_LINES {
                         lines.truncate(CELL_LINES);
                         if let Some(last) = lines.last_mut() {
@@ -226,7 +263,7 @@ impl Book {
             let (mut x, y) = (MARGIN, self.y);
             for (c, lines) in columns.iter().zip(&cells) {
                 for (i, line) in lines.iter().enumerate() {
-                    let inset = if c.align == Align::Right { c.width - 6.0 - self.regular.width(line, size) } else { 0.0 };
+                    let inset = if c.align == Align::Right { c.width - PAD - self.regular.width(line, size) } else { 0.0 };
                     self.put(line, x + inset.max(0.0), y + i as f32 * size * LINE, size, false, INK);
                 }
                 x += c.width;

@@ -131,17 +131,9 @@ fn any_table(b: &mut Book, t: &Table, lang: Lang) {
     if t.rows.len() > ROWS_SHOWN {
         rows.push(vec![format!("… {} ({}.csv)", t.rows.len() - ROWS_SHOWN, t.id)]);
     }
-    // Widths by what stands in them, within bounds.
-    let wish: Vec<f32> = (0..n)
-        .map(|c| {
-            let longest = rows.iter().map(|r| r.get(c).map_or(0, |t| t.chars().count())).max().unwrap_or(0);
-            let head = t.columns[c].split(' ').map(|w| w.chars().count()).max().unwrap_or(0) * 5 / 4;
-            longest.max(head).clamp(if numeric(c) { 9 } else { 5 }, 26) as f32
-        })
-        .collect();
-    let whole: f32 = wish.iter().sum::<f32>().max(1.0);
-    let columns: Vec<Column> = (0..n)
-        .map(|c| Column::new(t.columns[c].clone(), layout::WIDTH * wish[c] / whole, if numeric(c) { Align::Right } else { Align::Left }))
-        .collect();
-    b.table(&columns, &rows, if n > 8 { 6.0 } else { 7.5 });
+    let size = if n > 8 { 6.0 } else { 7.5 };
+    let widths = b.widths(&t.columns, &rows, size);
+    let columns: Vec<Column> =
+        (0..n).map(|c| Column::new(t.columns[c].clone(), widths[c], if numeric(c) { Align::Right } else { Align::Left })).collect();
+    b.table(&columns, &rows, size);
 }

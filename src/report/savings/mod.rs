@@ -11,7 +11,9 @@
 //! Invariants: nothing of the reporting period chooses the model; where a gate fails, no saving is stated, and the reasons are.
 
 mod fit;
+mod reconcile;
 mod verdict;
 
 pub use fit::{Fit, Form, Row};
+pub use reconcile::Reconciliation;
 pub use verdict::{Gates, Limits, Month, Verdict, verify};

@@ -18,11 +18,11 @@ fn failed(path: &Path, why: impl std::fmt::Display) -> String {
     format!("{}: cannot be written: {why}; give a folder that this user may write to", path.display())
 }
 
-/// Writes a report's folder; returns the paths.
+/// Writes a report's folder; returns the paths. `documents`: those that people read too, beside JSON and CSV.
 ///
 /// # Errors
 /// The folder holds another report, or cannot be written to.
-pub fn write(doc: &mut Document, jobs: &[JobShare], dir: &Path, lang: Lang) -> Result<Vec<PathBuf>, String> {
+pub fn write(doc: &mut Document, jobs: &[JobShare], dir: &Path, lang: Lang, documents: bool) -> Result<Vec<PathBuf>, String> {
     std::fs::create_dir_all(dir).map_err(|e| failed(dir, e))?;
     versioned(doc, dir)?;
     let mut out = Vec::new();
@@ -43,6 +43,9 @@ pub fn write(doc: &mut Document, jobs: &[JobShare], dir: &Path, lang: Lang) -> R
     }
     if !jobs.is_empty() {
         put("jobs.csv", &jobs_csv(jobs)?)?;
+    }
+    if !documents {
+        return Ok(out);
     }
     put("report.html", html::render(doc, lang)?.as_bytes())?;
     put("report.pdf", &super::pdf::render(doc, lang)?)?;

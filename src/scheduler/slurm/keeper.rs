@@ -179,6 +179,47 @@ mod tests {
         assert!(!k.holds_any() && k.restore(&[node("a", 7), node("b", 1)]).is_empty());
     }
 
+    /// Hints that leap every minute, a clock that jumps, nodes that come and go, giving back in between.
+    #[test]
+    fn whatever_is_asked_a_node_changes_its_band_at_most_once_in_a_dwell() {
+        let mut k = Keeper::new([10, 20, 30, 40, 50], false);
+        let (mut seed, mut now, mut changes) = (7_u64, 0_i64, BTreeMap::<String, Vec<i64>>::new());
+        let mut draw = |n: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) % n
+        };
+        let names = ["a", "b", "c", "d"];
+        let mut weights: BTreeMap<&str, u32> = names.iter().map(|n| (*n, 7)).collect();
+        for _ in 0..5000 {
+            now += if draw(50) == 0 { draw(90) as i64 } else { 1 };
+            let nodes: Vec<Node> = names.iter().map(|n| node(n, weights[n])).collect();
+            let asked: Vec<(&str, u8)> = names.iter().filter_map(|n| (draw(20) > 0).then_some((*n, 1 + draw(7) as u8))).collect();
+            let before: BTreeMap<String, Option<u8>> = k.nodes.iter().map(|(n, kept)| (n.clone(), kept.band)).collect();
+            let out = if draw(40) == 0 { k.restore(&nodes) } else { k.follow(at(now), &nodes, &want(&asked)) };
+            for (n, kept) in &k.nodes {
+                if before.get(n).is_some_and(|b| b.is_some() && *b != kept.band) {
+                    changes.entry(n.clone()).or_default().push(now);
+                }
+            }
+            for c in out {
+                *weights.get_mut(c.node.as_str()).expect("a node that was there") = c.weight;
+            }
+            // Now and then a reconfigure wipes them out.
+            if draw(30) == 0 {
+                weights.values_mut().for_each(|w| *w = 7);
+            }
+        }
+        for (n, times) in &changes {
+            assert!(times.len() > 50, "{n}: {}", times.len());
+            assert!(times.windows(2).all(|w| w[1] - w[0] >= 15), "{n}");
+        }
+        assert_eq!(changes.len(), 4);
+        let nodes: Vec<Node> = names.iter().map(|n| node(n, weights[n])).collect();
+        for c in k.restore(&nodes) {
+            assert_eq!(c.weight, 7);
+        }
+    }
+
     #[test]
     fn an_administrators_hand_is_a_new_original() {
         let mut k = Keeper::new([10, 20, 30, 40, 50], true);

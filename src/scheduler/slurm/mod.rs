@@ -2,6 +2,7 @@
 
 pub mod job;
 pub mod keeper;
+pub mod licence;
 pub mod node;
 
 pub use job::Job;

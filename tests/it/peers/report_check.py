@@ -1,5 +1,6 @@
 """Every figure of a report again, from exported raw readings, by pandas; the rules are those that the report states, the code is not.
 
+report_check.py --one DIR YEAR PACK OUT [--files]: makes one pack and nothing else, to be timed (tests/bench/report.py).
 report_check.py DIR YEAR REPORT_DIR...: DIR as report_year.py makes it, with DIR/raw-<site>.parquet as `tramuntana store export`
 writes it. Compares values to 1e-6 relative (coverage, estimated share and uncertainty too) and prints the largest difference.
 """
@@ -14,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 H = 3_600_000.0
 BIN = 900_000
@@ -23,6 +25,12 @@ DAY = 96
 def instant(text):
     at = datetime.fromisoformat(text.replace("Z", "+00:00"))
     return (at if at.tzinfo else at.replace(tzinfo=timezone.utc)).timestamp() * 1000
+
+
+def ms(times):
+    """Milliseconds since 1970 of a column of instants; NaN where there is none."""
+    whole = times.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy("datetime64[ms]")
+    return np.where(np.isnat(whole), np.nan, whole.astype(np.int64).astype(float))
 
 
 class Amount:
@@ -178,7 +186,7 @@ def segment(series, counter, factor, device, begin, end, gap_after=20 * 60_000, 
 
 
 class Site:
-    def __init__(self, root, site, year):
+    def __init__(self, root, site, year, racks=True):
         self.zone = ZoneInfo("Europe/Madrid")
         self.begin = datetime(year, 1, 1, tzinfo=self.zone).timestamp() * 1000
         self.end = datetime(year + 1, 1, 1, tzinfo=self.zone).timestamp() * 1000
@@ -186,11 +194,18 @@ class Site:
         self.root, self.id = root / site, site
         self.file = tomllib.loads((self.root / "report.toml").read_text())
         self.plain = tomllib.loads((self.root / "site.toml").read_text())
-        raw = pd.read_parquet(root / f"raw-{site}.parquet", columns=["at_ms", "point", "unit", "value", "quality"])
+        # Names as codes: grouping by text would cost as much as all the rest.
+        columns = ["at_ms", "point", "unit", "value", "quality"]
+        raw = pq.read_table(root / f"raw-{site}.parquet", columns=columns, read_dictionary=["point", "unit"]).to_pandas()
         still = 16 | 32 | 8192 | 16384
-        raw = raw[(raw.quality & ~still) == 0]
-        self.units = raw.groupby("point", observed=True).unit.first().to_dict()
-        self.raw = {p: g.set_index("at_ms").value for p, g in raw.groupby("point", observed=True)}
+        raw = raw[(raw.quality.to_numpy() & ~still) == 0]
+        names, codes = raw.point.cat.categories, raw.point.cat.codes.to_numpy()
+        order = np.argsort(codes, kind="stable")
+        edges = np.searchsorted(codes[order], np.arange(len(names) + 1))
+        at, value = raw.at_ms.to_numpy(float)[order], raw.value.to_numpy(float)[order]
+        unit = raw.unit.cat.categories.to_numpy()[raw.unit.cat.codes.to_numpy()[order[edges[:-1]]]]
+        self.units = dict(zip(names, unit))
+        self.raw = {p: pd.Series(value[a:b], index=at[a:b]) for p, a, b in zip(names, edges[:-1], edges[1:]) if b > a}
         self.roles = {}
         role_of = {"it": "pdu_out", "loss": "loss", "cooling": "cooling"}
         entries = {m["id"]: dict(m) for m in self.plain["meter"]}
@@ -202,6 +217,10 @@ class Site:
             path = m["select"]["path"]
             for device in m.get("device", [{}]):
                 self.roles[role] += self.amount(path, device)
+        if racks:
+            self.partition()
+
+    def partition(self):
         part = self.file["partition"][0]
         racks = sorted(p for p in self.raw if p.startswith("Rack/RackPower/"))
         self.racks = Amount(self.n)
@@ -242,19 +261,21 @@ class Site:
         if "constant" in source:
             return np.full(self.n, source["constant"])
         rows = pd.read_csv(self.root / source["file"])
+        text = rows[source["time"]]
+        if text.str.endswith("Z").all():
+            ats = ms(pd.to_datetime(text, utc=True)).reshape(-1, 1)
+        else:
+            # A civil time that comes twice is both instants; one that does not exist is none.
+            civil = pd.to_datetime(text)
+            both = [civil.dt.tz_localize(self.zone, ambiguous=np.full(len(civil), first), nonexistent="NaT") for first in (True, False)]
+            ats = np.stack([ms(t) for t in both], axis=1)
+        v = np.repeat(rows[source["value"]].to_numpy(float), ats.shape[1])
+        ats = ats.ravel()
+        v, ats = v[np.isfinite(ats)], ats[np.isfinite(ats)]
+        k = (((ats - self.begin) // BIN).astype(int)[:, None] + np.arange(4)).ravel()
+        v = np.repeat(v, 4)
         values = np.full(self.n, np.nan)
-        for text, v in zip(rows[source["time"]], rows[source["value"]]):
-            if text.endswith("Z"):
-                ats = [instant(text)]
-            else:
-                naive = datetime.fromisoformat(text)
-                both = [naive.replace(tzinfo=self.zone, fold=f) for f in (0, 1)]
-                # A time that does not exist comes back from UTC as another one.
-                ats = sorted({d.timestamp() * 1000 for d in both
-                              if d.astimezone(timezone.utc).astimezone(self.zone).replace(tzinfo=None) == naive})
-            for at in ats:
-                k = int((at - self.begin) // BIN)
-                values[max(k, 0):max(min(k + 4, self.n), 0)] = v
+        values[k[(k >= 0) & (k < self.n)]] = v[(k >= 0) & (k < self.n)]
         filled = values.copy()
         for k in np.flatnonzero(np.isnan(values)):
             near = [k + s * d * DAY for d in range(1, 8) for s in (-1, 1)]
@@ -326,9 +347,11 @@ def gpu(sites):
         active = a * np.clip(s.utilisation.bins / 0.25 / 100, 0, 1)
         idle = np.clip(s.idle_kw * np.maximum(s.gpus * 0.25 - a, 0), 0, np.maximum(racks, 0))
         jobs = pd.read_csv(s.root / "jobs.csv")
+        jobs["x0"] = np.maximum(ms(pd.to_datetime(jobs.start, utc=True, format="ISO8601")), s.begin)
+        jobs["x1"] = np.minimum(ms(pd.to_datetime(jobs.end, utc=True, format="ISO8601")), s.end)
         claims, claimed = [], np.zeros(s.n)
         for j in jobs.itertuples():
-            x0, x1 = max(instant(j.start), s.begin), min(instant(j.end), s.end)
+            x0, x1 = j.x0, j.x1
             if x1 <= x0:
                 continue
             k = np.arange(int((x0 - s.begin) // BIN), int(-(-(x1 - s.begin) // BIN)))
@@ -366,7 +389,42 @@ def gpu(sites):
     return out, rows, groups
 
 
+def one(root, year, pack, out, files):
+    """One pack as `tramuntana report --group` makes it: figures of the group and of each site, as CSV and JSON; with `files` also
+    a spreadsheet (openpyxl), a page, and a PDF of its charts (matplotlib)."""
+    sites = [Site(root, s, year, racks=pack == "energy-per-gpu-hour") for s in ("hq", "chapel")]
+    rows = []
+    if pack == "energy-per-gpu-hour":
+        by_scope, _, _ = gpu(sites)
+        rows = [(scope, key, value, None) for scope, values in by_scope.items() for key, value in values.items()]
+    else:
+        for scope, members in [("group", sites)] + [(s.id, [s]) for s in sites]:
+            rows += [(scope, key, *value) for key, value in figures(members).items()]
+    table = pd.DataFrame(rows, columns=["scope", "key", "value", "u95"])
+    out.mkdir(parents=True, exist_ok=True)
+    table.to_csv(out / "figures.csv", index=False)
+    table.to_json(out / "report.json", orient="records")
+    if files:
+        import matplotlib
+        matplotlib.use("Agg")
+        from matplotlib import pyplot as plt
+        from matplotlib.backends.backend_pdf import PdfPages
+        table.to_excel(out / "report.xlsx", index=False)
+        table.to_html(out / "report.html", index=False)
+        with PdfPages(out / "report.pdf") as pdf:
+            for s in sites:
+                fig, axes = plt.subplots(2, 1, figsize=(8.3, 11.7))
+                axes[0].plot(np.sort(s.parts().bins * 4)[::-1])
+                axes[0].set_title(f"{s.id}: load duration, kW")
+                axes[1].bar(list(s.roles), [a.value / 1000 for a in s.roles.values()])
+                axes[1].set_title(f"{s.id}: by role, MWh or 1,000 m³")
+                pdf.savefig(fig)
+                plt.close(fig)
+
+
 def main():
+    if sys.argv[1] == "--one":
+        return one(Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4], Path(sys.argv[5]), "--files" in sys.argv)
     root, year, reports = Path(sys.argv[1]), int(sys.argv[2]), [Path(p) for p in sys.argv[3:]]
     begun = time.perf_counter()
     sites = {s: Site(root, s, year) for s in ("hq", "chapel")}
