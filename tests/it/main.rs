@@ -10,6 +10,7 @@ mod control;
 mod control_any;
 mod control_orders;
 mod control_search;
+mod control_settle;
 mod dashboards;
 mod demo;
 mod forecast;

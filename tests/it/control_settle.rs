@@ -1,0 +1,88 @@
+//! Setpoints that creep, and reserves that grow with a rise.
+
+use super::control::{SITE, Simple, view};
+use std::path::Path;
+use std::sync::Arc;
+use tramuntana::control::plan::{Plan, Start, Tuning, plan};
+use tramuntana::control::view::View;
+use tramuntana::site::SiteFile;
+use tramuntana::time::{Span, Timestamp};
+
+fn start(at: [f64; 2], settled: Option<[f64; 2]>, pin: Option<f64>) -> Start {
+    Start {
+        base: at.to_vec(),
+        reach: at.iter().map(|v| (v - 1.0, v + 1.0)).collect(),
+        fixed: vec![pin, None],
+        prior: None,
+        settled: settled.map(|s| s.to_vec()),
+        surprise: vec![],
+    }
+}
+
+fn planned(v: &View, s: &Start, settle: Span) -> Plan {
+    let tuning = Tuning { switch_share: 0.0, worth_share: 0.0, settle, ..Tuning::default() };
+    plan(v, s, &Simple::new(), &tuning).expect("a plan")
+}
+
+#[test]
+fn a_temperature_goes_a_part_of_the_way_to_the_optimum_each_tick() {
+    let at = [22.0, 80.0];
+    let v = view(Timestamp(0), at, 800.0, 19.0, 12.0);
+    let best = planned(&v, &start(at, None, None), Span(0));
+    let far = best.targets[0] - at[0];
+    assert!(far.abs() > 0.5, "the optimum is elsewhere: {:?}", best.targets);
+    let crept = planned(&v, &start(at, Some(at), None), Span::hours(1));
+    let share = 1.0 - (-5.0_f64 / 60.0).exp();
+    assert!((crept.settled[0] - (at[0] + share * far)).abs() < 1e-9, "{:?} of {:?}", crept.settled, best.targets);
+    assert!((crept.first[0] - crept.settled[0]).abs() < 1e-9, "and asks for it, though it is less than a step: {:?}", crept.first);
+    // Again and again from where it came to, it arrives.
+    let (mut from, mut settled) = (at, at);
+    for _ in 0..80 {
+        let v = view(Timestamp(0), from, 800.0, 19.0, 12.0);
+        let p = planned(&v, &start(from, Some(settled), None), Span::hours(1));
+        settled = [p.settled[0], p.settled[1]];
+        from = [p.first[0], p.first[1]];
+    }
+    assert!((from[0] - best.targets[0]).abs() < 0.5, "{from:?} against {:?}", best.targets);
+}
+
+#[test]
+fn a_pin_and_a_limit_are_not_waited_for() {
+    let at = [22.0, 80.0];
+    let v = view(Timestamp(0), at, 800.0, 19.0, 12.0);
+    let pinned = planned(&v, &start(at, Some(at), Some(22.75)), Span::hours(1));
+    assert!((pinned.targets[0] - 22.75).abs() < 1e-9, "{:?}", pinned.targets);
+    // The dew point has risen over what was settled on: 22.0 + 1.5 + 0.3 is the least.
+    let v = view(Timestamp(0), [23.5, 80.0], 800.0, 19.0, 22.0);
+    let quick = planned(&v, &start([23.5, 80.0], None, None), Span(0));
+    let crept = planned(&v, &start([23.5, 80.0], Some([20.0, 80.0]), None), Span::hours(1));
+    assert!(crept.excess <= quick.excess + 1e-6, "{} against {}", crept.excess, quick.excess);
+    assert!(crept.first[0] >= quick.first[0] - 1e-9, "{:?} against {:?}", crept.first, quick.first);
+}
+
+#[test]
+fn a_reserve_grows_with_the_rise_over_the_coolant() {
+    let with = |lines: &str| {
+        let text = SITE.replace("max = 83.0\n", &format!("max = 83.0\n{lines}"));
+        SiteFile::parse(Path::new("test/site.toml"), &text)
+    };
+    let reserved = with("reserve_share = 0.6\nreserve_over = \"water\"\n").expect("a site file");
+    let at = [30.0, 60.0];
+    let mut v = view(Timestamp(0), at, 1000.0, 26.0, 12.0);
+    let free = planned(&v, &start(at, None, None), Span(0));
+    v.site = Arc::new(reserved);
+    let kept = planned(&v, &start(at, None, None), Span(0));
+    // What the GPU comes to at the targets, reckoned by hand.
+    let gpu = |t: &[f64]| t[0] + 22.0 / (t[1] / 100.0).powf(0.7) + 12.0;
+    let room = |t: &[f64]| 83.0 - 1.0 - gpu(t) - 0.6 * (gpu(t) - t[0]);
+    assert!(room(&free.targets) < 0.0, "without the reserve the plan goes beyond it: {:?}", free.targets);
+    assert!(room(&kept.targets) > -1e-6, "with it, it does not: {:?}, room {:.2}", kept.targets, room(&kept.targets));
+    for (lines, says) in [
+        ("reserve_share = 0.6\n", "reserve_over"),
+        ("reserve_share = 0.6\nreserve_over = \"watr\"\n", "names no actuator"),
+        ("reserve_share = -1.0\nreserve_over = \"water\"\n", "0 or above"),
+    ] {
+        let why = with(lines).expect_err("is refused").to_string();
+        assert!(why.contains(says), "{why}");
+    }
+}
