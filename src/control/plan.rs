@@ -5,7 +5,8 @@
 //! small charge for moving; the *excess* is how far limits are passed at the p90 load with the limit's margin and the model's stated
 //! error. A *state* is the target of an actuator that is switched: each combination of the few states is a branch of its own.
 //! Order of plans: the smaller excess, then the smaller cost. A plan with any excess says so (`feasible = false`).
-//! Invariants: at most [`Tuning::rollouts_max`] rollouts; deterministic; first moves stay within the reach given.
+//! Invariants: at most [`Tuning::rollouts_max`] rollouts a search, a third of that for each further branch, and a dozen to settle and
+//! describe; deterministic; first moves stay within the reach given.
 
 use super::objective::{Objective, Toll};
 use super::view::{RAMP, View};
