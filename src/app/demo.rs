@@ -277,8 +277,11 @@ async fn one_seed(
                 let handles: Vec<_> = worlds
                     .iter()
                     .map(|w| {
-                        s.spawn(|| {
-                            optimum::run(Hall::new(Arc::clone(&w.spec), w.scenario.clone()), optimum::Search::default(), None).account
+                        let site = config.sites.iter().find(|s| s.file.site.id == w.spec.site);
+                        let reserves = site.map_or(vec![], |s| optimum::reserves(&s.file));
+                        s.spawn(move || {
+                            let hall = Hall::new(Arc::clone(&w.spec), w.scenario.clone());
+                            optimum::run(hall, optimum::Search::default(), &reserves, None).account
                         })
                     })
                     .collect();

@@ -36,7 +36,7 @@ pub fn run(arm: &str, config: &Config, site: &ConfiguredSite, hall: Hall) -> Res
     let account = match arm {
         "fixed" => arms::run_fixed(hall),
         "trim" => trim(site, hall)?,
-        "optimum" => optimum::run(hall, optimum::Search::default(), None).account,
+        "optimum" => optimum::run(hall, optimum::Search::default(), &optimum::reserves(&site.file), None).account,
         _ => {
             let mut closed = Closed::new(config, site, hall, None, PACE)?;
             while !closed.done() {

@@ -180,6 +180,9 @@ impl Mode {
                     let n = fit_ticks + 1;
                     if n >= FIT_TICKS {
                         if fit { Mode::of(wanted) } else { Mode::Learning { since: now, waiting_for: why() } }
+                    } else if now - *since >= PATIENCE {
+                        // One good tick at the end of the patience proves nothing: what flaps is handed back no later than what stays away.
+                        Mode::FailSafe { why: before.clone(), since: now, fit_ticks: n, done }
                     } else {
                         Mode::Guarded { why: before.clone(), since: *since, fit_ticks: n }
                     }
@@ -328,6 +331,20 @@ mod tests {
         let kicked = Mode::Auto.step(t(35), Operation::Auto, &[Why::KickedOut], true, false, false);
         assert!(matches!(kicked, Mode::FailSafe { done: true, .. }));
         assert_eq!(Mode::Shadow.step(t(0), Operation::Shadow, &[Why::NoModel], false, true, false), Mode::Shadow);
+    }
+
+    #[test]
+    fn what_flaps_is_handed_back_no_later_than_what_stays_away() {
+        let t = |m| Timestamp(0) + Span::minutes(m);
+        let stale = [Why::Stale("x".into())];
+        let step = |m: Mode, at: i64, unfit: &[Why]| m.step(t(at), Operation::Auto, unfit, true, false, false);
+        let m = step(step(Mode::Auto, 5, &stale), 10, &stale);
+        let m = step(m, 15, &[]);
+        assert_eq!(m.name(), "fail-safe", "one good tick is no proof, and two ticks of doubt are over");
+        assert_eq!(step(m.clone(), 20, &[]), Mode::Auto, "the good tick counts");
+        assert_eq!(step(m, 20, &stale).name(), "fail-safe");
+        let short = step(step(step(Mode::Auto, 5, &stale), 10, &[]), 15, &[]);
+        assert_eq!(short, Mode::Auto, "a doubt of one tick hands nothing back");
     }
 
     #[test]

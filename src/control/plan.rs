@@ -11,7 +11,7 @@
 use super::objective::{Objective, Toll};
 use super::view::{RAMP, View};
 use crate::plant::predict::{Outcome, PlantState, Predict, StepInput};
-use crate::site::SiteFile;
+use crate::site::{Actuator, SiteFile};
 use crate::time::Span;
 use std::collections::BTreeMap;
 
@@ -156,6 +156,25 @@ struct Search<'a> {
     budget: usize,
     /// Actuators whose requests are not on the grid of steps; short = none.
     creeps: Vec<bool>,
+    /// How far each setpoint goes in a step of the horizon, and where those of the rollout under way go.
+    per_step: Vec<f64>,
+    ways: Vec<Way>,
+}
+
+/// The trajectory of one setpoint.
+#[derive(Clone, Copy)]
+struct Way {
+    first: f64,
+    target: f64,
+    per_step: f64,
+}
+
+impl Way {
+    /// The setpoint at step `k` of the horizon.
+    fn at(&self, k: usize) -> f64 {
+        let reach = self.per_step * k as f64;
+        self.first + (self.target - self.first).clamp(-reach, reach)
+    }
 }
 
 /// Searches targets. `None` where the view does not say what a rollout needs (setpoints in force, loads).
@@ -194,8 +213,16 @@ pub fn plan(view: &View, start: &Start, model: &dyn Predict, tuning: &Tuning) ->
         rollouts: 0,
         budget,
         creeps: vec![],
+        per_step: site.actuators.iter().map(|a| per_step(a, tuning.step)).collect(),
+        ways: Vec::with_capacity(n),
     };
     Some(s.run(view))
+}
+
+/// How far slew lets a setpoint go in a step of the horizon.
+fn per_step(a: &Actuator, step: Span) -> f64 {
+    let minutes = step.as_secs_f64() / 60.0;
+    (a.slew_per_min * minutes).min(a.slew_per_10min * (minutes / 10.0).min(1.0))
 }
 
 /// Pairs of supply setpoints that an exchanger links, by the site file's topology alone.
@@ -406,18 +433,6 @@ impl Search<'_> {
         out
     }
 
-    /// The setpoint of an actuator at a step of the horizon, on its way to its target.
-    fn at(&self, i: usize, target: f64, k: usize) -> f64 {
-        let a = &self.site.actuators[i];
-        let first = self.first(i, target);
-        if a.is_discrete() {
-            return first;
-        }
-        let minutes = self.tuning.step.as_secs_f64() / 60.0;
-        let per_step = (a.slew_per_min * minutes).min(a.slew_per_10min * (minutes / 10.0).min(1.0));
-        first + (target - first).clamp(-per_step * k as f64, per_step * k as f64)
-    }
-
     /// The request for now: towards the target within reach; a move too small to be worth a request waits.
     fn first(&self, i: usize, target: f64) -> f64 {
         let a = &self.site.actuators[i];
@@ -433,16 +448,23 @@ impl Search<'_> {
 
     fn roll(&mut self, targets: &[f64], level: Level) {
         self.rollouts += 1;
-        let rows: Vec<Vec<f64>> =
-            (0..self.tuning.steps).map(|k| targets.iter().enumerate().map(|(i, t)| self.at(i, *t, k)).collect()).collect();
-        let mut out = std::mem::take(&mut self.out);
+        let mut ways = std::mem::take(&mut self.ways);
+        ways.clear();
+        ways.extend(targets.iter().enumerate().map(|(i, target)| {
+            let first = self.first(i, *target);
+            // What is switched stays as it is switched now.
+            Way { first, target: if self.site.actuators[i].is_discrete() { first } else { *target }, per_step: self.per_step[i] }
+        }));
         let steps = match level {
             Level::P50 => &mut self.p50,
             Level::Ramp => &mut self.p90,
         };
-        steps.iter_mut().zip(rows).for_each(|(step, row)| step.setpoints = row);
-        self.model.rollout(&self.state, steps, &mut out);
-        self.out = out;
+        for (k, step) in steps.iter_mut().enumerate() {
+            step.setpoints.clear();
+            step.setpoints.extend(ways.iter().map(|w| w.at(k)));
+        }
+        self.ways = ways;
+        self.model.rollout(&self.state, steps, &mut self.out);
     }
 
     fn kwh(&self) -> f64 {
@@ -495,16 +517,16 @@ impl Search<'_> {
         sum + self.excess(false)
     }
 
-    /// How far the rollout in `out` passes the tightened limits, or (`reserves`) those that have a reserve with that besides. A limit
-    /// that is passed already is not charged for the first step: no plan can change that.
+    /// How far the rollout in `out` passes the tightened limits, or (`reserves`) those that have a reserve with that in place of
+    /// a smaller margin: what is lost may take the margin, not the limit. A limit that is passed already is not charged for the first step: no plan can change that.
     fn excess(&self, reserves: bool) -> f64 {
         let mut sum = 0.0;
         for (i, l) in self.site.limits.iter().enumerate().filter(|(_, l)| !reserves || l.has_reserve()) {
             let now = self.state.limited.get(i).copied().unwrap_or(f64::NAN);
             for (k, o) in self.out.iter().enumerate() {
-                let keep = l.margin
-                    + if reserves { self.reserve(i, k, o.limited.get(i).copied().unwrap_or(f64::NAN)) } else { 0.0 }
-                    + self.tuning.sigmas * o.limited_sigma.get(i).copied().filter(|s| s.is_finite()).unwrap_or(0.0);
+                let reserve = if reserves { self.reserve(i, k, o.limited.get(i).copied().unwrap_or(f64::NAN)) } else { 0.0 };
+                let keep =
+                    l.margin.max(reserve) + self.tuning.sigmas * o.limited_sigma.get(i).copied().filter(|s| s.is_finite()).unwrap_or(0.0);
                 if let Some(v) = o.limited.get(i).copied().filter(|v| v.is_finite())
                     && !(k == 0 && self.distance(i, now) < keep)
                 {
@@ -524,9 +546,8 @@ impl Search<'_> {
 
     /// What the loss of one machine adds to limit `i` in step `k` of the plan, where `value` is expected.
     fn reserve(&self, i: usize, k: usize, value: f64) -> f64 {
-        let l = &self.site.limits[i];
-        let over = l.reserve_over.as_ref().and_then(|id| self.site.actuators.iter().position(|a| a.id == *id));
-        l.reserve_at(value, over.and_then(|j| self.p50[k].setpoints.get(j)).copied())
+        let setpoint = |id: &str| self.site.actuators.iter().position(|a| a.id == id).and_then(|j| self.p50[k].setpoints.get(j)).copied();
+        self.site.limits[i].reserve_at(value, setpoint)
     }
 
     /// Distance of a value to limit `i`; negative = beyond. Unknown references do not bound here: the checker withholds.

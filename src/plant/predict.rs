@@ -42,6 +42,16 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Empties `out` to `n` outcomes. Their vectors keep their room: a search asks for some hundred rollouts a tick.
+    pub fn anew(out: &mut Vec<Outcome>, n: usize) {
+        out.resize_with(n, Outcome::default);
+        for o in out {
+            let (mut limited, mut limited_sigma) = (std::mem::take(&mut o.limited), std::mem::take(&mut o.limited_sigma));
+            limited.clear();
+            limited_sigma.clear();
+            *o = Outcome { limited, limited_sigma, ..Outcome::default() };
+        }
+    }
     /// Everything the partition's energy account counts, kW.
     pub fn total_kw(&self) -> f64 {
         self.it_kw + self.cooling_kw + self.loss_kw
@@ -68,7 +78,7 @@ impl Fit {
 
 /// A plant model that a controller plans on.
 pub trait Predict: Send + Sync {
-    /// Outcomes of `steps` from `state`, in order; `out` is cleared first. Never fails: what the model does not know it
+    /// Outcomes of `steps` from `state`, in order, in place of what is in `out`. Never fails: what the model does not know it
     /// returns with a large sigma.
     fn rollout(&self, state: &PlantState, steps: &[StepInput], out: &mut Vec<Outcome>);
     fn fit(&self) -> &Fit;

@@ -99,7 +99,7 @@ pub struct Fault {
     pub victims: Vec<usize>,
     /// What it is, for the table.
     pub what: String,
-    /// Drift, unit per hour; noise, unit; pump or CDU index; share of flow left.
+    /// Drift, unit per hour; noise, unit; pump or CDU index; most of the design flow that is left.
     pub size: f64,
     pub lie: Option<Lie>,
     /// The broker keeps our session over the outage and delivers what it kept.
@@ -290,8 +290,8 @@ impl Striking {
                 Trouble { outage: Outage { fws_flow_max: Some(f.size), ..Outage::default() }, ..Trouble::default() }
             }
             FaultKind::LostPump | FaultKind::LostCdu => {
-                let cdu_flow = (0..spec.cdus.len()).map(|c| if c == f.victims[0] { f.size } else { 1.0 }).collect();
-                Trouble { outage: Outage { cdu_flow, fws_flow_max: None }, ..Trouble::default() }
+                let cdu_flow_max = (0..spec.cdus.len()).map(|c| if c == f.victims[0] { f.size } else { 1.0 }).collect();
+                Trouble { outage: Outage { cdu_flow_max, fws_flow_max: None }, ..Trouble::default() }
             }
             _ => Trouble::default(),
         }

@@ -5,14 +5,16 @@
 //! them now and then, and a coordinate search with shrinking steps from the best so far in every block. The objective is
 //! the true energy (IT, cooling and loss) of the look-ahead.
 //! Invariants: the BMS's bounds and slew hold for every candidate (rollouts go through its guardrails); a minute beyond a
-//! limit costs more than any energy, so none is bought; what is reported is one real run of the hall, not a sum of
+//! limit costs more than any energy, so none is bought; the site's reserves (what the loss of one machine adds) are kept like
+//! limits, since that they are kept is no choice of a controller's; what is reported is one real run of the hall, not a sum of
 //! rollouts. It bounds what a causal controller can reach to within its own search: blocks, grid and look-ahead.
 
 use super::arms::Ranker;
 use super::hall::{Account, Hall, Placement};
+use crate::site::{Limit, SiteFile};
 use crate::time::Span;
 
-/// kWh that a minute beyond a limit counts as.
+/// kWh that a minute beyond a limit, or a minute with one unit of a reserve missing, counts as.
 const BEYOND_KWH_PER_MINUTE: f64 = 200.0;
 /// A request lapses after 30 min; it is renewed well before.
 const RENEW: Span = Span::minutes(10);
@@ -38,6 +40,18 @@ impl Default for Search {
     }
 }
 
+/// The limits of a site that keep something for the loss of one machine.
+pub fn reserves(site: &SiteFile) -> Vec<Limit> {
+    site.limits.iter().filter(|l| l.has_reserve()).cloned().collect()
+}
+
+/// How much of its reserve a limit misses in the hall now, in its unit. What the twin does not limit misses nothing.
+fn missing(limit: &Limit, hall: &Hall) -> f64 {
+    let Some((value, margin)) = hall.limited(&limit.id) else { return 0.0 };
+    let setpoint = |id: &str| hall.actuators().iter().find(|a| a.id == id).map(|a| a.in_force);
+    (limit.reserve_at(value, setpoint) - margin).max(0.0)
+}
+
 /// The run with perfect foresight, and what the search cost.
 #[derive(Clone, Debug)]
 pub struct Optimum {
@@ -51,6 +65,7 @@ pub struct Optimum {
 
 struct Seeker<'a> {
     rank: Option<Ranker<'a>>,
+    reserves: &'a [Limit],
     look: Span,
     rollouts: u64,
     steps: u64,
@@ -64,9 +79,10 @@ impl Seeker<'_> {
         }
     }
 
-    fn drive(&mut self, hall: &mut Hall, targets: &[f64], span: Span) -> f64 {
+    /// Energy of a stretch with `targets`, kWh, and what reserves missed, unit · min.
+    fn drive(&mut self, hall: &mut Hall, targets: &[f64], span: Span) -> (f64, f64) {
         let hours = hall.step_span().as_hours_f64();
-        let (end, mut renew, mut kwh) = (hall.now() + span, hall.now(), 0.0);
+        let (end, mut renew, mut kwh, mut bare) = (hall.now() + span, hall.now(), 0.0, 0.0);
         while hall.now() < end && !hall.done() {
             if hall.now() >= renew {
                 targets.iter().enumerate().for_each(|(i, v)| hall.request(i, *v));
@@ -76,8 +92,9 @@ impl Seeker<'_> {
             self.steps += 1;
             let t = hall.truth();
             kwh += (t.it_kw + t.cooling_kw() + t.loss_kw) * hours;
+            bare += 60.0 * hours * self.reserves.iter().map(|l| missing(l, hall)).sum::<f64>();
         }
-        kwh
+        (kwh, bare)
     }
 
     /// Cost of holding `targets` through the look-ahead.
@@ -85,14 +102,14 @@ impl Seeker<'_> {
         self.rollouts += 1;
         let mut fork = hall.clone();
         let before = fork.account().beyond_limit_minutes();
-        let kwh = self.drive(&mut fork, targets, self.look);
-        kwh + BEYOND_KWH_PER_MINUTE * (fork.account().beyond_limit_minutes() - before)
+        let (kwh, bare) = self.drive(&mut fork, targets, self.look);
+        kwh + BEYOND_KWH_PER_MINUTE * (fork.account().beyond_limit_minutes() - before + bare)
     }
 }
 
 /// Runs a hall to its end with perfect foresight; `rank` places jobs as the recommended arm does (first fit if absent).
-pub fn run(mut hall: Hall, search: Search, rank: Option<Ranker<'_>>) -> Optimum {
-    let mut seeker = Seeker { rank, look: search.look.max(search.block), rollouts: 0, steps: 0 };
+pub fn run<'a>(mut hall: Hall, search: Search, reserves: &'a [Limit], rank: Option<Ranker<'a>>) -> Optimum {
+    let mut seeker = Seeker { rank, reserves, look: search.look.max(search.block), rollouts: 0, steps: 0 };
     let bounds: Vec<(f64, f64)> = hall.actuators().iter().map(|a| (a.lo, a.hi)).collect();
     let mut best: Vec<f64> = hall.actuators().iter().map(|a| a.in_force).collect();
     let mut chosen = Vec::new();

@@ -201,8 +201,8 @@ pub struct Limit {
     pub above: Option<String>,
     /// Distance from the limit that a plan keeps, in the same unit.
     pub margin: f64,
-    /// Distance kept besides the margin, in the same unit: what the loss of one machine (a pump, a fan) adds before anybody can answer.
-    /// It is not counted together with a step of the load: one thing goes wrong at a time.
+    /// Distance kept instead of the margin where it is the larger, in the same unit: what the loss of one machine (a pump, a fan) adds before
+    /// anybody can answer. It is not counted together with a step of the load: one thing goes wrong at a time.
     #[serde(default)]
     pub reserve: f64,
     /// As [`Limit::reserve`], as a share of the distance to the setpoint of the actuator `reserve_over`: a chip's rise over its coolant grows by so
@@ -211,6 +211,10 @@ pub struct Limit {
     pub reserve_share: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserve_over: Option<String>,
+    /// What the machines left still reach: the share counts in full where the actuator `by` asks its highest value, not at all at `left` and below,
+    /// in proportion between. Without it the share always counts in full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserve_left: Option<ReserveLeft>,
     /// The actuator that the limit bounds directly, where its setpoint is the limited value.
     #[serde(default)]
     pub actuator: Option<String>,
@@ -224,11 +228,31 @@ impl Limit {
     pub fn has_reserve(&self) -> bool {
         self.reserve > 0.0 || self.reserve_share > 0.0
     }
-    /// What the loss of one machine adds at `value`, where the setpoint of `reserve_over` is `over`.
-    pub fn reserve_at(&self, value: f64, over: Option<f64>) -> f64 {
-        let rise = over.map_or(0.0, |o| (value - o).abs());
-        self.reserve + if rise.is_finite() { self.reserve_share * rise } else { 0.0 }
+    /// What the loss of one machine adds at `value`; `setpoint` tells the setpoint of an actuator, NaN or nothing where it is not known.
+    pub fn reserve_at(&self, value: f64, setpoint: impl Fn(&str) -> Option<f64>) -> f64 {
+        let rise = self.reserve_over.as_deref().and_then(&setpoint).map_or(0.0, |over| (value - over).abs());
+        // Not known = in full.
+        let part = |l: &ReserveLeft| setpoint(&l.by).map(|asked| (asked - l.left) / (l.full - l.left)).filter(|p| p.is_finite());
+        let part = self.reserve_left.as_ref().and_then(part).map_or(1.0, |p| p.clamp(0.0, 1.0));
+        self.reserve + if rise.is_finite() { self.reserve_share * part * rise } else { 0.0 }
     }
+}
+
+/// What is left when one machine of several is lost: of two pumps, 55 % of the flow that both reach.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReserveLeft {
+    /// The actuator that the machines serve, a flow or a speed.
+    pub by: String,
+    /// Its value that those that are left still reach, in its unit.
+    pub left: f64,
+    /// Its value at which the whole share is lost.
+    #[serde(default = "hundred")]
+    pub full: f64,
+}
+
+fn hundred() -> f64 {
+    100.0
 }
 
 /// Which side of the account a meter is on.
@@ -440,6 +464,14 @@ impl SiteFile {
                 && !self.actuators.iter().any(|x| x.id == *a)
             {
                 return fail(what, &format!("`reserve_over = {a:?}` names no actuator"));
+            }
+            if let Some(r) = &l.reserve_left {
+                if !self.actuators.iter().any(|x| x.id == r.by) {
+                    return fail(what, &format!("`reserve_left.by = {:?}` names no actuator", r.by));
+                }
+                if !(l.reserve_share > 0.0 && r.full > r.left) {
+                    return fail(what, "`reserve_left` wants `reserve_share`, and `left` below `full` (100 where it is not given)");
+                }
             }
             if let Some(r) = std::iter::once(&l.role).chain(&l.above).find(|r| !role(r)) {
                 return fail(what, &format!("no role is named {r:?}"));

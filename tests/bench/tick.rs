@@ -63,11 +63,11 @@ impl Plant {
 
 impl Predict for Plant {
     fn rollout(&self, state: &PlantState, steps: &[StepInput], out: &mut Vec<Outcome>) {
-        out.clear();
+        Outcome::anew(out, steps.len());
         let mut hot: Vec<f64> = state.limited[..LOOPS].to_vec();
-        for s in steps {
+        for (s, o) in steps.iter().zip(out) {
             let keep = (-s.span.as_secs_f64() / 300.0).exp();
-            let mut o = Outcome { limited: Vec::with_capacity(LOOPS), limited_sigma: vec![0.0; LOOPS], ..Outcome::default() };
+            o.limited_sigma.resize(LOOPS, 0.0);
             for (j, hot) in hot.iter_mut().enumerate() {
                 let (t, f, load) = (s.setpoints[2 * j], s.setpoints[2 * j + 1] / 100.0, s.loads_kw[j]);
                 o.it_kw += load * (1.0 + 0.0018 * (t - 20.0));
@@ -76,7 +76,6 @@ impl Predict for Plant {
                 *hot = rest + keep * (*hot - rest);
                 o.limited.push(*hot);
             }
-            out.push(o);
         }
     }
     fn fit(&self) -> &Fit {

@@ -74,10 +74,22 @@ fn a_reserve_grows_with_the_rise_over_the_coolant() {
     let kept = planned(&v, &start(at, None, None), Span(0));
     // What the GPU comes to at the targets, reckoned by hand.
     let gpu = |t: &[f64]| t[0] + 22.0 / (t[1] / 100.0).powf(0.7) + 12.0;
-    let room = |t: &[f64]| 83.0 - 1.0 - gpu(t) - 0.6 * (gpu(t) - t[0]);
+    let room = |t: &[f64]| 83.0 - gpu(t) - 0.6 * (gpu(t) - t[0]);
     assert!(room(&free.targets) < 0.0, "without the reserve the plan goes beyond it: {:?}", free.targets);
     assert!(room(&kept.targets) > -1e-6, "with it, it does not: {:?}, room {:.2}", kept.targets, room(&kept.targets));
+    // Where the pump that is left still gives the flow that is asked, its loss takes nothing.
+    let left = with("reserve_share = 0.6\nreserve_over = \"water\"\nreserve_left = { by = \"flow\", left = 70 }\n").expect("a site file");
+    let limit = &left.limits[0];
+    let reserve = |flow: f64| limit.reserve_at(75.0, |id| Some(if id == "flow" { flow } else { 30.0 }));
+    for (flow, kept) in [(100.0, 27.0), (85.0, 13.5), (70.0, 0.0), (50.0, 0.0), (f64::NAN, 27.0)] {
+        assert!((reserve(flow) - kept).abs() < 1e-9, "{flow} %: {}", reserve(flow));
+    }
+    v.site = Arc::new(left);
+    let slow = planned(&v, &start(at, None, None), Span(0));
+    assert!(slow.plan_kwh <= kept.plan_kwh + 1e-6, "less to keep cannot cost more: {} against {}", slow.plan_kwh, kept.plan_kwh);
     for (lines, says) in [
+        ("reserve_share = 0.6\nreserve_over = \"water\"\nreserve_left = { by = \"flw\", left = 70 }\n", "names no actuator"),
+        ("reserve_share = 0.6\nreserve_over = \"water\"\nreserve_left = { by = \"flow\", left = 120 }\n", "below `full`"),
         ("reserve_share = 0.6\n", "reserve_over"),
         ("reserve_share = 0.6\nreserve_over = \"watr\"\n", "names no actuator"),
         ("reserve_share = -1.0\nreserve_over = \"water\"\n", "0 or above"),

@@ -306,7 +306,7 @@ mod twin {
         let start = Timestamp::parse("2026-07-14T10:00:00Z").unwrap();
         let hall = Hall::new(Arc::clone(&spec), scenario(&spec, 3, start, Span::hours(4), 0.0));
         let fixed = run_fixed(hall.clone());
-        let best = optimum::run(hall, Search { grid: 2, grid_every: 100, ..Search::default() }, None);
+        let best = optimum::run(hall, Search { grid: 2, grid_every: 100, ..Search::default() }, &[], None);
         assert_eq!(best.account.gpu_hours, fixed.gpu_hours);
         assert!(best.account.total_kwh() < 0.99 * fixed.total_kwh(), "{} {}", best.account.total_kwh(), fixed.total_kwh());
         assert!(best.account.beyond_limit_minutes() <= fixed.beyond_limit_minutes());
@@ -428,7 +428,7 @@ mod twin {
                 let ours = recede(&file, &model, hall(&spec, seed, 1));
                 describe("model", &ours);
                 let t = std::time::Instant::now();
-                let best = optimum::run(hall(&spec, seed, 1), Search::default(), None);
+                let best = optimum::run(hall(&spec, seed, 1), Search::default(), &[], None);
                 describe("optimum", &best.account);
                 println!("          {} rollouts, {} steps, {:?}", best.rollouts, best.steps, t.elapsed());
                 for (k, targets) in best.targets.iter().enumerate().step_by(6) {

@@ -48,8 +48,8 @@ impl Surprise {
         self.by_limit.resize(view.site.limits.len(), 0.0);
         for (i, (l, s)) in view.site.limits.iter().zip(&mut self.by_limit).enumerate() {
             let measured = view.role(&l.role);
-            let over = l.reserve_over.as_ref().and_then(|id| view.site.actuators.iter().position(|a| a.id == *id));
-            let reserve = l.reserve_at(measured.value, over.and_then(|j| view.actuators.get(j)).map(|a| a.in_force.value));
+            let at = |id: &str| view.site.actuators.iter().position(|a| a.id == id).and_then(|j| view.actuators.get(j));
+            let reserve = l.reserve_at(measured.value, |id| at(id).map(|a| a.in_force.value));
             let known = expected.as_ref().and_then(|e| e.get(i)).filter(|e| e.0.is_finite() && e.1.is_finite() && !measured.is_stale());
             let (nearer, clear) = (|shadow: f64| nearer(l, measured.value, shadow), clear(l, measured.value, view));
             *s = match known {

@@ -286,7 +286,7 @@ impl GreyBox {
 
 impl Predict for GreyBox {
     fn rollout(&self, state: &PlantState, steps: &[StepInput], out: &mut Vec<Outcome>) {
-        out.clear();
+        Outcome::anew(out, steps.len());
         let (mut z, mut room) = (Vec::with_capacity(self.variables.len()), Vec::new());
         let (mut before, mut moving): (Vec<f64>, Vec<f64>) = (Vec::new(), Vec::new());
         let mut limited = state.limited.clone();
@@ -297,7 +297,7 @@ impl Predict for GreyBox {
             self.bias.before.as_ref().map(|b| b.loads_kw.as_slice()).filter(|l| l.iter().all(|v| v.is_finite()));
         let mut felt_before: Vec<f64> = loads_before.map(<[f64]>::to_vec).unwrap_or_default();
         let mut felt: Vec<f64> = Vec::new();
-        for step in steps {
+        for (step, o) in steps.iter().zip(out) {
             let weather = [step.weather.dry_bulb_c, step.weather.wet_bulb_c, step.room_dew_point_c];
             let now = self.kelvin(&state.in_force, &step.loads_kw, weather, &mut z);
             let then = self.kelvin(&step.setpoints, &step.loads_kw, weather, &mut z);
@@ -347,14 +347,9 @@ impl Predict for GreyBox {
             }
             let grow = 1.0 + 2.0 * self.outside(&z);
             let share = step.span.as_secs_f64() / self.step.as_secs_f64().max(1.0);
-            let mut o = Outcome {
-                it_kw: (self.it.intercept_kw + base).max(0.0) * gain,
-                cooling_kw: (cooling + self.bias.cooling_kw).max(0.0),
-                loss_kw,
-                power_sigma_kw: self.sigma_kw.hypot(self.it.sigma_kw) * grow,
-                limited: Vec::with_capacity(limited.len()),
-                limited_sigma: Vec::with_capacity(limited.len()),
-            };
+            o.it_kw = (self.it.intercept_kw + base).max(0.0) * gain;
+            (o.cooling_kw, o.loss_kw) = ((cooling + self.bias.cooling_kw).max(0.0), loss_kw);
+            o.power_sigma_kw = self.sigma_kw.hypot(self.it.sigma_kw) * grow;
             for (i, l) in self.limits.iter().enumerate() {
                 let rest = self.limit_at_rest(i, &z) + self.bias.limits.get(i).copied().unwrap_or(0.0);
                 let before = if limited[i].is_finite() { limited[i] } else { rest };
@@ -367,7 +362,6 @@ impl Predict for GreyBox {
                 o.limited_sigma.push(l.sigma * grow);
                 limited[i] = after;
             }
-            out.push(o);
         }
     }
 

@@ -200,11 +200,11 @@ pub(crate) fn weather_of(row: &Row) -> [f64; 3] {
 
 impl Predict for IdentifiedModel {
     fn rollout(&self, state: &PlantState, steps: &[StepInput], out: &mut Vec<Outcome>) {
-        out.clear();
+        Outcome::anew(out, steps.len());
         let mut s = Scratch::default();
         let mut limited: Vec<f64> = state.limited.clone();
         limited.resize(self.limits.len(), f64::NAN);
-        for step in steps {
+        for (step, o) in steps.iter().zip(out) {
             let weather = [step.weather.dry_bulb_c, step.weather.wet_bulb_c, step.room_dew_point_c];
             let (outside, gain) = self.evaluate(Some(&state.in_force), &step.setpoints, &step.loads_kw, weather, &mut s);
             let grow = 1.0 + SIGMA_PER_WIDTH * outside;
@@ -219,14 +219,8 @@ impl Predict for IdentifiedModel {
                     _ => cooling_kw += kw,
                 }
             }
-            let mut o = Outcome {
-                it_kw,
-                cooling_kw: cooling_kw.max(0.0),
-                loss_kw: loss_kw.max(0.0),
-                power_sigma_kw: self.sigma_kw.hypot(self.it.sigma_kw) * grow,
-                limited: Vec::with_capacity(limited.len()),
-                limited_sigma: Vec::with_capacity(limited.len()),
-            };
+            (o.it_kw, o.cooling_kw, o.loss_kw) = (it_kw, cooling_kw.max(0.0), loss_kw.max(0.0));
+            o.power_sigma_kw = self.sigma_kw.hypot(self.it.sigma_kw) * grow;
             for (i, l) in self.limits.iter().enumerate() {
                 let rest = self.limit_at(i, &s.y);
                 let before = if limited[i].is_finite() { limited[i] } else { rest };
@@ -240,7 +234,6 @@ impl Predict for IdentifiedModel {
                 o.limited_sigma.push(l.sigma * grow);
                 limited[i] = after;
             }
-            out.push(o);
         }
     }
 

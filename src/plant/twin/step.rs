@@ -89,15 +89,20 @@ impl Truth {
 /// What of the plant is out of order. The default is a whole plant.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outage {
-    /// Share of its flow that each CDU still gives: one of two pumps lost is about 0.55, 0 is a CDU lost. Empty = all whole.
-    pub cdu_flow: Vec<f64>,
+    /// Most of its design flow that each CDU still reaches: with one of two pumps lost about 0.55 (the other speeds up to hold what is
+    /// asked, as far as it can), 0 is a CDU lost. Empty = all whole.
+    pub cdu_flow_max: Vec<f64>,
     /// Most of its design flow that the facility water still reaches.
     pub fws_flow_max: Option<f64>,
 }
 
 impl Outage {
-    fn share(&self, cdu: usize) -> f64 {
-        self.cdu_flow.get(cdu).copied().unwrap_or(1.0)
+    /// Share of its design flow that a CDU gives where `asked` is asked.
+    fn flow(&self, cdu: usize, asked: f64) -> f64 {
+        self.cdu_flow_max.get(cdu).map_or(asked, |most| asked.min(*most))
+    }
+    fn is_lost(&self, cdu: usize) -> bool {
+        self.cdu_flow_max.get(cdu).is_some_and(|most| *most <= 0.0)
     }
 }
 
@@ -189,9 +194,12 @@ impl Twin {
             self.outage = outage.into();
         }
     }
-    /// Share of its flow that a CDU gives, 0 = lost.
-    pub fn cdu_flow_share(&self, cdu: usize) -> f64 {
-        self.outage.share(cdu)
+    /// Share of its design flow that a CDU gives, 0 = lost.
+    pub fn cdu_flow_fraction(&self, cdu: usize) -> f64 {
+        self.outage.flow(cdu, self.truth.tcs_flow_fraction)
+    }
+    pub fn cdu_is_lost(&self, cdu: usize) -> bool {
+        self.outage.is_lost(cdu)
     }
 
     /// Advances by `span_s` seconds. `setpoints` in the order of the spec's actuators; `rack_dynamic_kw` is each rack's
@@ -206,11 +214,11 @@ impl Twin {
         // The racks hang on one header: those of a CDU that is lost are carried by the others, and all get less flow.
         let out = Arc::clone(&self.outage);
         let cdus = spec.cdus.len().min(32);
-        let at_work = (0..cdus).filter(|c| out.share(*c) > 0.0).count().max(1);
+        let at_work = (0..cdus).filter(|c| !out.is_lost(*c)).count().max(1);
         let lost = at_work < cdus;
-        let header_share = (0..cdus).map(|c| out.share(c)).sum::<f64>().max(0.05) / cdus.max(1) as f64;
+        let header_flow = (0..cdus).map(|c| out.flow(c, flow)).sum::<f64>().max(0.05) / cdus.max(1) as f64;
         let header_c = |t: &Truth| {
-            let sum: f64 = (0..cdus).filter(|c| out.share(*c) > 0.0).map(|c| t.cdu_supply_c[c] + t.cdu_return_c[c]).sum();
+            let sum: f64 = (0..cdus).filter(|c| !out.is_lost(*c)).map(|c| t.cdu_supply_c[c] + t.cdu_return_c[c]).sum();
             0.5 * sum / at_work as f64
         };
 
@@ -225,12 +233,12 @@ impl Twin {
             t.rack_kw[i] = kw;
             t.it_kw += kw;
             air_heat_kw += kw - liquid_kw;
-            if out.share(cdu) > 0.0 {
+            if !out.is_lost(cdu) {
                 cdu_heat_kw[cdu.min(31)] += liquid_kw;
             } else {
-                (0..cdus).filter(|c| out.share(*c) > 0.0).for_each(|c| cdu_heat_kw[c] += liquid_kw / at_work as f64);
+                (0..cdus).filter(|c| !out.is_lost(*c)).for_each(|c| cdu_heat_kw[c] += liquid_kw / at_work as f64);
             }
-            let rack_flow = flow * if lost { header_share } else { out.share(cdu) };
+            let rack_flow = if lost { header_flow } else { out.flow(cdu, flow) };
             let rise_k = group.chip_rise_k * kw / group.rating_kw * rack_flow.powf(-0.6);
             let coolant_c = if lost { header_c(t) } else { 0.5 * (t.cdu_supply_c[cdu] + t.cdu_return_c[cdu]) };
             t.rack_chip_c[i] += (coolant_c + rise_k - t.rack_chip_c[i]) * lag(25.0);
@@ -243,11 +251,11 @@ impl Twin {
         let primary_max = out.fws_flow_max.unwrap_or(1.0).clamp(0.1, 1.0);
         for (c, cdu) in spec.cdus.iter().enumerate() {
             design_lpm += cdu.design_flow_lpm;
-            if out.share(c) <= 0.0 {
+            if out.is_lost(c) {
                 t.cdu_primary_fraction[c] = 0.0;
                 continue;
             }
-            let flow = flow * out.share(c);
+            let flow = out.flow(c, flow);
             let pump_kw = ph::pump_kw(cdu.pump_kw, flow, spec.tcs_static_head);
             t.tcs_pumps_kw += pump_kw;
             let heat_kw = cdu_heat_kw[c.min(31)] + pump_kw;
@@ -271,9 +279,9 @@ impl Twin {
         }
         if lost {
             // What a dead CDU's sensors feel is the header.
-            let at_work = |v: &[f64]| (0..cdus).filter(|c| out.share(*c) > 0.0).map(|c| v[c]).sum::<f64>() / at_work as f64;
+            let at_work = |v: &[f64]| (0..cdus).filter(|c| !out.is_lost(*c)).map(|c| v[c]).sum::<f64>() / at_work as f64;
             let (supply_c, return_c) = (at_work(&t.cdu_supply_c), at_work(&t.cdu_return_c));
-            for c in (0..cdus).filter(|c| out.share(*c) <= 0.0) {
+            for c in (0..cdus).filter(|c| out.is_lost(*c)) {
                 (t.cdu_supply_c[c], t.cdu_return_c[c]) = (supply_c, return_c);
             }
         }

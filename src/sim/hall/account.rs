@@ -76,9 +76,22 @@ pub(super) fn beyond(spec: &TwinSpec, truth: &Truth, in_force: [f64; 4]) -> u32 
     spec.limits.iter().take(32).enumerate().map(|(i, l)| u32::from(passed(l)) << i).sum()
 }
 
+/// Value that a limit bounds, and its distance to it.
+pub(super) fn limited(spec: &TwinSpec, id: &str, truth: &Truth, in_force: [f64; 4]) -> Option<(f64, f64)> {
+    let l = spec.limits.iter().find(|l| l.id == id)?;
+    Some((limited_value(&l.of, truth, in_force)?, limit_margin(&l.of, l.max, l.min, truth, in_force)))
+}
+
 /// Distance to a limit, in its unit; negative = beyond.
 fn limit_margin(of: &str, max: Option<f64>, min: Option<f64>, truth: &Truth, in_force: [f64; 4]) -> f64 {
-    let value = match of {
+    let Some(value) = limited_value(of, truth, in_force) else { return f64::MAX };
+    let over = max.map_or(f64::MAX, |m| m - value);
+    let under = min.map_or(f64::MAX, |m| value - m);
+    over.min(under)
+}
+
+fn limited_value(of: &str, truth: &Truth, in_force: [f64; 4]) -> Option<f64> {
+    Some(match of {
         "gpu" => truth.hottest_gpu_c(),
         "fws_supply" => truth.fws_supply_c,
         "tcs_supply_over_dew_point" => truth.tcs_supply_least_c() - truth.room_dew_point_c,
@@ -86,9 +99,6 @@ fn limit_margin(of: &str, max: Option<f64>, min: Option<f64>, truth: &Truth, in_
         "room_air" => truth.room_air_c,
         "tcs_return" => truth.tcs_return_c(),
         "tcs_flow" => in_force[TCS_FLOW],
-        _ => return f64::MAX,
-    };
-    let over = max.map_or(f64::MAX, |m| m - value);
-    let under = min.map_or(f64::MAX, |m| value - m);
-    over.min(under)
+        _ => return None,
+    })
 }

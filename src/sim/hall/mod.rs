@@ -110,6 +110,11 @@ impl Hall {
         account::beyond(self.twin.spec(), self.twin.truth(), self.guard.in_force())
     }
 
+    /// True value of a limit of the twin's file, and its distance to the limit (negative = beyond).
+    pub fn limited(&self, id: &str) -> Option<(f64, f64)> {
+        account::limited(self.twin.spec(), id, self.twin.truth(), self.guard.in_force())
+    }
+
     /// Reads every sensor at the current instant.
     pub fn sense(&mut self, out: &mut Vec<Sensed>) {
         let beside = Beside {
