@@ -16,6 +16,7 @@ use super::influx::Influx;
 use super::learner::PlantModel;
 use super::lease::{Charge, LeaseTask};
 use super::reload::{InForce, Reloader};
+use super::reports::Reports;
 use super::site_task::{self, Core, SiteShared, host_now};
 use crate::api::access::Peer;
 use crate::event::Tally;
@@ -243,7 +244,10 @@ impl Service {
         }
         tasks.push(tokio::spawn(super::retrain::run(settings.clone(), sites.clone(), Arc::clone(&store), stopped.clone())));
         tasks.push(tokio::spawn(keep_days(sites.clone(), Arc::clone(&store), settings.clone(), stopped.clone())));
-        let backend = Arc::new(ServiceBackend::new(sites.clone(), Arc::clone(&store), influx.clone(), Arc::clone(&tally), changes));
+        let reports = Arc::new(Reports::new(settings.clone(), Arc::clone(&embedded), Arc::clone(&tally), changes.clone()));
+        tasks.push(super::reports::start(&reports, stopped.clone())?);
+        let backend =
+            Arc::new(ServiceBackend::new(sites.clone(), Arc::clone(&store), influx.clone(), reports, Arc::clone(&tally), changes));
         tasks.push(tokio::spawn(alarms::run(Arc::clone(&backend), sites.clone(), settings, stopped.clone())));
         match super::hatch::open(Arc::clone(&embedded), stopped.clone()) {
             Ok(task) => tasks.push(task),
