@@ -12,7 +12,9 @@ const languageName = (code) => ({ en: "English", es: "Español", ca: "Català" }
 // Dates with their last day; instants as they are.
 function periodText(period) {
   const days = period.match(/^(\d{4}-\d\d-\d\d)\.\.(\d{4}-\d\d-\d\d)$/);
-  return days ? `${days[1]} – ${iso(Date.parse(days[2]) - DAY).slice(0, 10)}` : period.replace("..", " – ");
+  if (!days) return period.replace("..", " – ");
+  const last = iso(Date.parse(days[2]) - DAY).slice(0, 10);
+  return last === days[1] ? last : `${days[1]} – ${last}`;
 }
 const FILES = { "report.pdf": "PDF", "report.xlsx": "Spreadsheet", "report.html": "Page", "report.json": "JSON" };
 function fileLink(r, f, words) {
@@ -24,9 +26,9 @@ function reportFiles(r) {
     rest.length ? el("details", { "data-key": `${r.id}rest` }, el("summary", { "data-key": `${r.id}sum` }, t("{0} more files", rest.length)), el("div", { class: "files" }, rest.map((f) => fileLink(r, f, f.name)))) : null];
 }
 function reportState(r) {
-  if (r.state === "made") return [el("div", {}, stamp(r.made_at)), el("div", { class: "quiet" }, t("for {0}", r.ordered_by)),
-    r.missing ? el("div", { class: "quiet" }, t("{0} of {1} figures are missing", r.missing, r.figures)) : null,
-    r.changes ? el("div", { class: "quiet" }, t("{0} figures changed since version {1}", r.changes, r.version - 1)) : null];
+  if (r.state === "made") return [el("div", {}, t("Made {0}", stamp(r.made_at))), el("div", { class: "quiet" }, t("for {0}", r.ordered_by)),
+    r.missing ? el("div", { class: "quiet" }, t("figures missing: {0} of {1}", r.missing, r.figures)) : null,
+    r.changes ? el("div", { class: "quiet" }, t("figures changed since version {0}: {1}", r.version - 1, r.changes)) : null];
   if (r.state === "failed") return [el("div", { class: "error" }, `${t("Not made")}: ${r.why_not}`), el("div", { class: "quiet" }, `${stamp(r.ordered_at)} ${t("for {0}", r.ordered_by)}`)];
   return [r.state === "waiting" ? el("div", {}, t("Waits for its turn")) : [el("progress", { max: "1", value: String(r.done), "aria-label": t("How far the report is") }), el("div", { class: "quiet" }, r.step)],
     el("div", { class: "quiet" }, t("for {0}", r.ordered_by))];
@@ -36,12 +38,10 @@ function drawReports() {
   if (text === reportsShown) return;
   reportsShown = text;
   const box = $("reports"), focus = box.contains(document.activeElement) && document.activeElement.dataset.key;
-  const cells = (r) => el("tr", {},
-    el("th", { scope: "row" }, packTitle(r.pack), el("div", { class: "quiet" }, [r.pack, languageName(r.lang), r.state === "made" && t("version {0}", r.version)].filter(Boolean).join(" · "))),
-    el("td", { class: "period" }, periodText(r.period)), el("td", {}, r.sites.join(", ")), el("td", {}, reportState(r)), el("td", {}, r.state === "made" ? reportFiles(r) : "–"));
-  keepOpen(box, () => box.replaceChildren(reports.reports.length
-    ? el("table", {}, el("thead", {}, el("tr", {}, ["Report", "Period", "Sites", "Made", "Files"].map((h) => el("th", { scope: "col" }, t(h === "Made" ? "Made on" : h))))), el("tbody", {}, reports.reports.map(cells)))
-    : el("p", { class: "quiet" }, t("No report has been made here yet."))));
+  const item = (r) => el("li", { "data-pack": r.pack, class: r.state },
+    el("div", {}, el("strong", {}, packTitle(r.pack)), el("div", {}, `${periodText(r.period)} · ${r.sites.join(", ")}`), el("div", { class: "quiet" }, [r.pack, languageName(r.lang), r.state === "made" && t("version {0}", r.version)].filter(Boolean).join(" · "))),
+    el("div", {}, reportState(r)), el("div", {}, r.state === "made" ? reportFiles(r) : null));
+  keepOpen(box, () => box.replaceChildren(reports.reports.length ? el("ul", { class: "reports", "aria-label": t("Reports") }, reports.reports.map(item)) : el("p", { class: "quiet" }, t("No report has been made here yet."))));
   if (focus) { const again = box.querySelector(`[data-key="${CSS.escape(focus)}"]`); if (again) again.focus(); }
 }
 // What the form offers: filled once packs and sites are known, kept as it was chosen.

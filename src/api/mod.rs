@@ -42,6 +42,7 @@ use model::*;
 use std::sync::Arc;
 use std::time::Duration;
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
@@ -190,8 +191,14 @@ pub fn guarded(backend: Arc<dyn Backend>, gate: Arc<dyn access::Gatekeeper>) -> 
         .layer(Extension(gate))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, Duration::from_secs(REQUEST_SECONDS_MAX)))
         .layer(axum::middleware::map_response(error::as_problem))
-        .layer(CompressionLayer::new())
+        .layer(CompressionLayer::new().compress_when(worth_packing()))
         .with_state(backend)
+}
+
+/// What is packed on its way: not what is packed already, so that its length is known to who saves it.
+fn worth_packing() -> impl Predicate {
+    let [pdf, sheet, ..] = reports::MEDIA_TYPES;
+    DefaultPredicate::new().and(NotForContentType::const_new(pdf)).and(NotForContentType::const_new(sheet))
 }
 
 /// What takes lists: jobs, nodes, names.

@@ -8,6 +8,7 @@ use super::access::has_tokens;
 use super::certificate;
 use super::config::Config;
 use crate::api::access::{ClientCertificate, Peer};
+use crate::event::{ACCESS_REFUSED, Tally};
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use serde::Deserialize;
@@ -251,12 +252,13 @@ impl Certificates {
 pub struct TlsDoor {
     listener: TcpListener,
     certificates: Certificates,
+    tally: Arc<Tally>,
     shaking: JoinSet<Option<(TlsStream<TcpStream>, SocketAddr)>>,
 }
 
 impl TlsDoor {
-    pub fn new(listener: TcpListener, certificates: Certificates) -> TlsDoor {
-        TlsDoor { listener, certificates, shaking: JoinSet::new() }
+    pub fn new(listener: TcpListener, certificates: Certificates, tally: Arc<Tally>) -> TlsDoor {
+        TlsDoor { listener, certificates, tally, shaking: JoinSet::new() }
     }
 }
 
@@ -269,15 +271,19 @@ impl Listener for TlsDoor {
             tokio::select! {
                 // The trait's own accept waits out errors such as too many open files.
                 (tcp, addr) = Listener::accept(&mut self.listener), if self.shaking.len() < HANDSHAKES_MAX => {
-                    let acceptor = self.certificates.acceptor();
+                    let (acceptor, tally) = (self.certificates.acceptor(), Arc::clone(&self.tally));
                     self.shaking.spawn(async move {
                         match tokio::time::timeout(HANDSHAKE, acceptor.accept(tcp)).await {
                             Ok(Ok(stream)) => Some((stream, addr)),
                             Ok(Err(e)) => {
+                                tally.add(ACCESS_REFUSED, "handshake", 1);
                                 tracing::debug!("{addr}: no TLS: {e}");
                                 None
                             }
-                            Err(_) => None,
+                            Err(_) => {
+                                tally.add(ACCESS_REFUSED, "handshake too slow", 1);
+                                None
+                            }
                         }
                     });
                 }

@@ -258,7 +258,7 @@ impl Service {
         let keyring = Arc::new(Keyring::open(&config.data_dir, config.access.clone(), tls, Arc::clone(&tally)));
         let router = crate::api::guarded(backend.clone(), keyring.clone());
         let certificates = config.https.server(config)?.map(Certificates::new);
-        tasks.push(serve_http(listener, router, certificates.clone(), stopped)?);
+        tasks.push(serve_http(listener, router, certificates.clone(), Arc::clone(&tally), stopped)?);
         let reloader = Reloader { in_force, addr, keyring, certificates, sites: sites.clone(), classes, tally };
         Ok(Service { sites, store, backend, addr, reloader, stop, tasks, influx })
     }
@@ -287,6 +287,7 @@ fn serve_http(
     listener: std::net::TcpListener,
     router: axum::Router,
     tls: Option<Certificates>,
+    tally: Arc<Tally>,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<JoinHandle<()>, String> {
     listener.set_nonblocking(true).map_err(|e| e.to_string())?;
@@ -299,7 +300,7 @@ fn serve_http(
         let served = match tls {
             None => axum::serve(Bounded::new(listener), service).with_graceful_shutdown(stop).await,
             Some(certificates) => {
-                axum::serve(Bounded::new(TlsDoor::new(listener, certificates)), service).with_graceful_shutdown(stop).await
+                axum::serve(Bounded::new(TlsDoor::new(listener, certificates, tally)), service).with_graceful_shutdown(stop).await
             }
         };
         if let Err(e) = served {

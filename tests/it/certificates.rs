@@ -174,7 +174,10 @@ fn a_client_certificate_has_the_role_that_it_is_given() {
     assert_eq!(hall.who(Some("other"), Some(&viewer)).map(|a| a.0), Some(200));
     let metrics =
         hall.client(Some("wall")).get(hall.url.replace("/api/v1", "/metrics")).call().expect("metrics").body_mut().read_to_string();
-    assert!(metrics.expect("text").contains("tramuntana_access_refused_total{label=\"certificate unknown\"}"));
+    let metrics = metrics.expect("text");
+    for label in ["certificate unknown", "handshake"] {
+        assert!(metrics.contains(&format!("tramuntana_access_refused_total{{label=\"{label}\"}}")), "{label}: {metrics}");
+    }
 
     // Read again while it runs: another role for the desk, none for the robot, a certificate no longer asked of everybody.
     let less = roles(&dir).replace("\"operator\"", "\"viewer\"").replace("robot@", "nobody@");
@@ -215,7 +218,7 @@ fn check_says_what_is_wrong_with_a_mapping() {
     assert!(ok && said.contains("client certificates: 4 have a role"), "{said}");
     for (more, why) in [
         (entry(""), "0 of subject, cn, san and fingerprint"),
-        (entry("cn = \"a\"\nfingerprint = \"00\""), "64 hex digits"),
+        (entry("fingerprint = \"00\""), "64 hex digits"),
         (entry("cn = \"a\"\nsan = \"DNS:a\""), "give just one"),
         (entry("subject = \"desk\""), "no distinguished name"),
         (entry("san = \"desk.example\""), "DNS:, URI: or email:"),

@@ -15,6 +15,7 @@ clock = "data"
 [[source]]
 filter = "hall/#"
 format = "json"
+undeclared = "take"
 [[meter]]
 id = "it"
 name = "IT distribution"

@@ -84,6 +84,7 @@ pub struct Reports {
     in_force: InForce,
     store: Arc<Embedded>,
     shelf: Shelf,
+    packs: Vec<ReportPack>,
     tally: Arc<Tally>,
     changes: watch::Sender<u64>,
     state: Mutex<State>,
@@ -105,7 +106,7 @@ impl Reports {
     pub fn new(in_force: InForce, store: Arc<Embedded>, tally: Arc<Tally>, changes: watch::Sender<u64>) -> Reports {
         let shelf = Shelf::new(store.dir());
         let state = Mutex::new(State { made: shelf.open(), ..State::default() });
-        Reports { in_force, store, shelf, tally, changes, state, wake: Condvar::new() }
+        Reports { in_force, store, shelf, packs: packs(), tally, changes, state, wake: Condvar::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -123,7 +124,7 @@ impl Reports {
         let waiting = s.orders.iter().filter(|(r, _)| r.state == ReportState::Waiting).count();
         drop(s);
         reports.sort_by(|a, b| (b.ordered_at, &b.id).cmp(&(a.ordered_at, &a.id)));
-        ReportList { packs: packs(), room: WAITING_MAX.saturating_sub(waiting), reports }
+        ReportList { packs: self.packs.clone(), room: WAITING_MAX.saturating_sub(waiting), reports }
     }
 
     /// What an order means, or what is wrong with it.
