@@ -266,7 +266,7 @@ fn who_reads_downloads_and_who_operates_orders() {
     let dir = scratch("report-roles");
     let (config, data) = hall(&dir);
     let s = serve(&config.to_string_lossy(), "mqtt://127.0.0.1:9", &data);
-    let report = made(&s, order("energy-per-gpu-hour", "2026-07-14..2026-07-15"));
+    let report = made(&s, order("eu-2024-1364", "2026-07-14..2026-07-15"));
     let token = |role: &str| {
         let out =
             command(&["token", "create", "--data-dir", &data.to_string_lossy(), "--name", role, "--role", role]).output().expect("it runs");
