@@ -57,6 +57,8 @@ pub const NOTIFICATIONS: &str = "tramuntana_notifications";
 pub const ACCESS_REFUSED: &str = "tramuntana_access_refused";
 /// The configuration read again, labelled `taken` or `refused`.
 pub const CONFIG_READ: &str = "tramuntana_config_read";
+/// Reports that were ordered, labelled `made`, `failed` or `refused`.
+pub const REPORTS: &str = "tramuntana_reports";
 /// Placement hints served.
 pub const HINTS: &str = "tramuntana_hints_served";
 

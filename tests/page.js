@@ -14,6 +14,8 @@ function check(what, ok, more) {
   if (!ok) failed++;
 }
 
+const nextDay = (day) => new Date(Date.parse(day) + 86400000).toISOString().slice(0, 10);
+
 (async () => {
   const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"] });
   const open = async (options) => {
@@ -147,6 +149,51 @@ function check(what, ok, more) {
   check("trend: the CSV has both points", text[0] === "at,site,point,unit,mean,min,max,count,quality" && new Set(text.slice(1).map((l) => l.split(",")[2])).size === 2);
   check("trend: the quality is said", /good|▲/.test(await page.textContent("#t-chart")));
   check("view: a forecast fan of each loop", (await hq.locator(".charts polygon.band").count()) >= 3, String(await hq.locator(".charts polygon.band").count()));
+  // A report: chosen, ordered with a name, waited for, downloaded.
+  const today = await page.evaluate(async () => new Date((await (await fetch("/api/v1/sites")).json())[0].clock).toISOString().slice(0, 10));
+  const reports = page.locator('section[aria-labelledby="reports-h"]');
+  check("reports: none yet", /No report has been made/.test(await reports.textContent()));
+  for (const label of ["Report", "Site", "Period", "Its language"]) check(`reports: a field is labelled ${label}`, (await reports.getByRole("combobox", { name: label, exact: true }).count()) === 1);
+  const order = async (pack, language) => {
+    await page.selectOption("#r-pack", pack);
+    await page.selectOption("#r-site", "bsc-hq");
+    await page.selectOption("#r-period", "");
+    await page.fill("#r-first", today);
+    await page.fill("#r-last", today);
+    await page.selectOption("#r-lang", language);
+    await page.focus('#order button[type="submit"]');
+    await page.keyboard.press("Enter");
+    await page.fill("#act-who", "A. Reporter");
+    await page.click("#act-yes");
+    await closed(`report ${pack}`);
+    await page.waitForFunction((p) => [...document.querySelectorAll("#reports li")].some((r) => r.textContent.includes(p) && r.querySelector("a.file")), pack, { timeout: 60000 });
+  };
+  await page.selectOption("#r-period", "");
+  check("reports: other dates ask for days", (await reports.getByLabel("First day").isVisible()) && (await page.evaluate(() => document.activeElement.id)) === "r-first");
+  await page.fill("#r-first", today);
+  await page.fill("#r-last", "2020-01-01");
+  await page.click('#order button[type="submit"]');
+  check("reports: a last day before the first is refused", !(await page.evaluate(() => document.getElementById("act").open || document.getElementById("r-last").validity.valid)));
+  await order("eu-2024-1364", "ca");
+  await page.waitForFunction(() => /is made\.$/.test(document.getElementById("r-said").textContent));
+  check("reports: the page says that it is made", true);
+  const row = page.locator("#reports li", { hasText: "eu-2024-1364" });
+  check("reports: the row says period, language, version and who", (await row.textContent()).includes(today) && /Català.*version 1/.test(await row.textContent()) && /for A\. Reporter/.test(await row.textContent()), await row.textContent());
+  for (const [words, name, begins] of [["PDF", "report.pdf", "%PDF-"], ["Spreadsheet", "report.xlsx", "PK\u0003\u0004"], ["JSON", "report.json", "{"], ["Page", "report.html", "<!"]]) {
+    const [saved] = await Promise.all([page.waitForEvent("download"), row.locator("a.file", { hasText: words }).first().click()]);
+    const bytes = require("fs").readFileSync(await saved.path());
+    check(`reports: ${name} downloaded, ${bytes.length} bytes`, saved.suggestedFilename() === `bsc-hq-eu-2024-1364-${today}_${nextDay(today)}-ca-v1-${name}` && bytes.subarray(0, begins.length).toString("latin1") === begins, saved.suggestedFilename());
+  }
+  await row.locator("summary").focus();
+  await page.keyboard.press("Enter");
+  const [table] = await Promise.all([page.waitForEvent("download"), row.locator("details a.file", { hasText: "figures.csv" }).click()]);
+  check("reports: a table as CSV", require("fs").readFileSync(await table.path(), "utf8").startsWith("key,section,scope,"));
+  await order("iso-30134", "es");
+  await order("energy-per-gpu-hour", "en");
+  check("reports: what was open stays open, the newest stands first", (await row.locator("details").evaluate((d) => d.open)) && /energy-per-gpu-hour/.test(await page.locator("#reports li").first().textContent()));
+  await row.locator("summary").click();
+  await axe(page, "with reports");
+
   if (shots) {
     // What is drawn anew every few seconds is cut out of the page's picture.
     const part = async (where, name) => {
@@ -157,6 +204,7 @@ function check(what, ok, more) {
     };
     await part(page.locator('section[aria-labelledby="trend-h"]'), "trend");
     await part(page.locator('section[aria-labelledby="hints-h"]'), "hints");
+    await part(reports, "reports");
     await part(hq.locator(".rec"), "recommendation");
     await part(hq.locator(".charts"), "charts");
   }

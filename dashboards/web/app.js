@@ -1,5 +1,6 @@
 // The built-in page: what it shows of each site and how it keeps up. Reads /api/v1, keeps no state but the operator's name and language.
-// Beside it: words.js (languages), draw.js (elements, numbers, charts), plant.js (schematic, heat map, settings), trend.js (any point's history).
+// Beside it: words.js (languages), draw.js (elements, numbers, charts), plant.js (schematic, heat map, settings), trend.js (any point's history),
+// reports.js (reports made and ordered).
 "use strict";
 
 let sites = [], overviews = {}, topologies = {}, recommendations = {}, hints = {}, forecasts = {}, lastHeard = 0, wasGone = false, fetching = false;
@@ -190,9 +191,10 @@ function drawDemo(d) {
 }
 
 // ---- acts --------------------------------------------------------------------------------------------------------
-let pending = null;
-// `body` is what is sent, or a function that says it; `fields` are asked besides who and why.
+let pending = null, heardOf = null;
+// `body` is what is sent, or a function that says it; `fields` are asked besides who and why. `heardOf` hears the answer, once.
 function ask(title, what, path, body, ...fields) {
+  heardOf = null;
   pending = { path, body };
   $("act-fields").replaceChildren(...fields);
   $("act-h").textContent = t(title); $("act-what").textContent = what; $("act-error").textContent = ""; $("act-why").value = "";
@@ -211,6 +213,7 @@ $("act").querySelector("form").addEventListener("submit", async (e) => {
     const body = await answer.json();
     if (!answer.ok) throw new Error(`${body.detail}; ${body.mend}`);
     $("act").close();
+    if (heardOf) heardOf(body);
     refresh(true);
   } catch (why) { $("act-error").textContent = `${t("Not done")}: ${why.message}`; }
   $("act-yes").disabled = false;
@@ -224,8 +227,15 @@ async function session() {
   $("me").textContent = me.name ? `${me.name} (${me.role})` : "";
   if (me.name) localStorage.setItem("who", me.name);
 }
-function signIn() {
-  if (!$("login").open) $("login").showModal();
+let cleared = false;
+async function signIn() {
+  if ($("login").open) return;
+  if (!cleared) {
+    // An old token goes first: a client certificate or a proxy's user may be enough without it.
+    cleared = true;
+    try { await present(""); await get("/session"); return location.reload(); } catch { /* somebody has to say who it is */ }
+  }
+  $("login").showModal();
 }
 async function present(token) {
   const answer = await fetch(api("/session"), { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ token }), signal: AbortSignal.timeout(15000) });
@@ -242,6 +252,7 @@ $("sign-out").addEventListener("click", async () => { await present(""); locatio
 // ---- what was done ------------------------------------------------------------------------------------------------
 function orderText(act) {
   if (act.approve) return `approved ${act.approve}`;
+  if (act.report) return `report ${act.pack} ${act.period} ${act.lang}, ${act.site || "group"}`;
   const { order = "", ...rest } = typeof act === "object" ? act : { order: act };
   return [String(order).replaceAll("_", " "), ...Object.entries(rest).map(([k, v]) => `${k} ${typeof v === "object" ? JSON.stringify(v) : v}`)].join(" ").trim();
 }
@@ -268,6 +279,7 @@ async function refresh(now) {
   if (fetching) { queued = queued || now === true; return; }
   if (now !== true && Date.now() - refreshed < 5000) return;
   fetching = true; refreshed = Date.now();
+  loadReports();
   await Promise.all(sites.map(async (s) => {
     const id = encodeURIComponent(s.id);
     const [o, r, h, p, f] = await Promise.allSettled([get(`/sites/${id}/overview?hours=${$("hours").value}`), get(`/recommendations?site=${id}&limit=12`), get(`/placement/hints?site=${id}`), get(`/sites/${id}/topology`), get(`/forecasts?site=${id}`)]);

@@ -1,7 +1,7 @@
 //! Who may do what: roles, and the guard that stands before every route.
 //!
-//! Words: a *caller* is who asks, by token, by the header of a trusted proxy, or nobody in particular (*anonymous*); a
-//! *role* says what a caller may do; a *gatekeeper* (implemented in `app`) knows tokens, proxies and the clock.
+//! Words: a *caller* is who asks, by token, by the header of a trusted proxy, by a client certificate, or nobody in particular
+//! (*anonymous*); a *role* says what a caller may do; a *gatekeeper* (implemented in `app`) knows tokens, proxies and the clock.
 //! Invariants: every request but those of the page's own files, `/api/v1/health` and `/api/v1/session` passes the
 //! gatekeeper; what changes something needs more than reading; a route that nobody thought of here needs the most.
 //! The page cannot send a header with its event stream, so a token may also come as a cookie that scripts cannot read
@@ -70,7 +70,7 @@ impl Role {
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// The token's or the proxy user's name; none for an anonymous caller.
+    /// The token's, the proxy user's or the certificate's name; none for an anonymous caller.
     pub name: Option<String>,
     pub role: Role,
 }
@@ -86,6 +86,21 @@ impl Caller {
     }
 }
 
+/// What a client's certificate says of its holder. TLS has verified it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// SHA-256 of the whole certificate, hex.
+    pub fingerprint: String,
+    /// As RFC 4514 writes it: `CN=desk,O=BSC,C=ES`.
+    pub subject: String,
+    /// Where it has just one.
+    pub common_name: Option<String>,
+    /// `DNS:…`, `URI:…`, `email:…`.
+    pub names: Vec<String>,
+    /// When it is over, epoch ms.
+    pub not_after: i64,
+}
+
 /// What a request shows of its sender.
 #[derive(Debug, Default)]
 pub struct Credentials<'a> {
@@ -93,6 +108,8 @@ pub struct Credentials<'a> {
     /// The value of a request header, for the one that a trusted proxy sets.
     pub headers: Option<&'a HeaderMap>,
     pub peer: Option<IpAddr>,
+    /// That of the connection.
+    pub certificate: Option<&'a ClientCertificate>,
 }
 
 /// Who is let in; implemented in `app`, which has the tokens and the clock. Refusals are counted there.
@@ -104,18 +121,21 @@ pub trait Gatekeeper: Send + Sync + 'static {
     }
 }
 
-/// The address that a request came from.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer(pub IpAddr);
+/// Where a request came from, and the certificate that was shown there.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    pub ip: IpAddr,
+    pub certificate: Option<Arc<ClientCertificate>>,
+}
 
 impl Connected<IncomingStream<'_, tokio::net::TcpListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, tokio::net::TcpListener>) -> Peer {
-        Peer(stream.remote_addr().ip())
+        Peer { ip: stream.remote_addr().ip(), certificate: None }
     }
 }
 
-fn peer(request: &Request) -> Option<IpAddr> {
-    request.extensions().get::<ConnectInfo<Peer>>().map(|ConnectInfo(p)| p.0)
+fn peer(request: &Request) -> Option<&Peer> {
+    request.extensions().get::<ConnectInfo<Peer>>().map(|ConnectInfo(p)| p)
 }
 
 /// What the session endpoint says of the caller.
@@ -135,9 +155,8 @@ pub struct Login {
 /// What a request needs, from its method and path alone.
 pub fn need(method: &Method, path: &str) -> Need {
     match path {
-        "/" | "/words.js" | "/draw.js" | "/plant.js" | "/trend.js" | "/app.js" | "/style.css" | "/api/v1/health" | "/api/v1/session" => {
-            Need::Nothing
-        }
+        "/" | "/words.js" | "/draw.js" | "/plant.js" | "/trend.js" | "/reports.js" | "/app.js" | "/style.css" | "/api/v1/health"
+        | "/api/v1/session" => Need::Nothing,
         _ if method == Method::GET || method == Method::HEAD => Need::Read,
         p if p.starts_with("/api/v1/placement/") || p.starts_with("/k8s/") => Need::Place,
         _ => Need::Operate,
@@ -153,7 +172,13 @@ fn token(headers: &HeaderMap) -> Option<&str> {
 }
 
 fn shown(request: &Request) -> Credentials<'_> {
-    Credentials { token: token(request.headers()), headers: Some(request.headers()), peer: peer(request) }
+    let peer = peer(request);
+    Credentials {
+        token: token(request.headers()),
+        headers: Some(request.headers()),
+        peer: peer.map(|p| p.ip),
+        certificate: peer.and_then(|p| p.certificate.as_deref()),
+    }
 }
 
 /// Lets a request through with its [`Caller`] attached, or answers 401 or 403.
@@ -214,7 +239,7 @@ pub(super) async fn login(
     if token.is_empty() {
         return ([(header::SET_COOKIE, cookie("", 0))], StatusCode::NO_CONTENT).into_response();
     }
-    match gate.caller(&Credentials { token: Some(&token), headers: None, peer: None }) {
+    match gate.caller(&Credentials { token: Some(&token), ..Credentials::default() }) {
         Ok(c) => {
             let marks = [(header::SET_COOKIE, cookie(&token, COOKIE_S)), (header::CACHE_CONTROL, "no-store".to_owned())];
             (marks, Json(Session { name: c.name, role: c.role })).into_response()

@@ -30,7 +30,7 @@ pub(super) fn body<T>(body: Body<T>) -> Result<T, Problem> {
 }
 
 /// Who the act is filed under.
-fn signed(caller: Who, who: &str, why: &str) -> Result<String, Fault> {
+pub(super) fn signed(caller: Who, who: &str, why: &str) -> Result<String, Fault> {
     let who = &caller.map_or_else(|| who.to_owned(), |Extension(c)| c.signs(who));
     if who.trim().is_empty() {
         return Err(Fault::invalid("who", "is empty", "give your name: the act is kept with it"));

@@ -18,6 +18,9 @@ pub enum Fault {
     /// Not in the present state (lapsed recommendation, wrong mode).
     #[error("{detail}; {mend}")]
     Conflict { detail: String, mend: String },
+    /// Too much is asked for at once.
+    #[error("{detail}; {mend}")]
+    Busy { detail: String, mend: String },
     /// Cannot answer now.
     #[error("{detail}; {mend}")]
     Unavailable { detail: String, mend: String },
@@ -32,6 +35,9 @@ impl Fault {
     }
     pub fn conflict(detail: impl Into<String>, mend: impl Into<String>) -> Fault {
         Fault::Conflict { detail: detail.into(), mend: mend.into() }
+    }
+    pub fn busy(detail: impl Into<String>, mend: impl Into<String>) -> Fault {
+        Fault::Busy { detail: detail.into(), mend: mend.into() }
     }
     pub fn unavailable(detail: impl Into<String>, mend: impl Into<String>) -> Fault {
         Fault::Unavailable { detail: detail.into(), mend: mend.into() }
@@ -66,6 +72,7 @@ impl From<Fault> for Problem {
             Fault::Unknown { field, detail, mend } => Problem::new(StatusCode::NOT_FOUND, Some(field), detail, mend),
             Fault::Invalid { field, detail, mend } => Problem::new(StatusCode::BAD_REQUEST, Some(field), detail, mend),
             Fault::Conflict { detail, mend } => Problem::new(StatusCode::CONFLICT, None, detail, mend),
+            Fault::Busy { detail, mend } => Problem::new(StatusCode::TOO_MANY_REQUESTS, None, detail, mend),
             Fault::Unavailable { detail, mend } => Problem::new(StatusCode::SERVICE_UNAVAILABLE, None, detail, mend),
         }
     }

@@ -14,6 +14,7 @@
 pub mod access;
 pub mod chart;
 pub mod model;
+pub mod reports;
 pub mod topology;
 
 mod acts;
@@ -41,6 +42,7 @@ use model::*;
 use std::sync::Arc;
 use std::time::Duration;
 use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate};
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
@@ -112,6 +114,20 @@ pub trait Backend: Send + Sync + 'static {
         let _ = (site, limit);
         Ok(Vec::new())
     }
+    /// The packs and the reports, newest first.
+    fn reports(&self) -> reports::ReportList {
+        reports::ReportList::default()
+    }
+    /// Somebody orders a report; it is made in the background. May block.
+    fn order_report(&self, order: &reports::ReportOrder) -> Result<reports::Report, Fault> {
+        let _ = order;
+        Err(Fault::unavailable("this service makes no reports", "ask one that has a store"))
+    }
+    /// Opens a file of a report. May block.
+    fn report_file(&self, id: &str, name: &str) -> Result<reports::OpenFile, Fault> {
+        let _ = name;
+        Err(Fault::unknown("id", format!("no report is called {id:?}"), "GET /api/v1/reports lists them"))
+    }
     /// Alive, ready, and why not.
     fn health(&self) -> Health;
     /// The newest refused messages, newest first, at most `limit`.
@@ -160,6 +176,9 @@ pub fn guarded(backend: Arc<dyn Backend>, gate: Arc<dyn access::Gatekeeper>) -> 
         .route("/api/v1/sites/{id}/alarms", get(routes::alarms))
         .route("/api/v1/sites/{id}/alarms/{alarm}/acknowledge", post(acts::acknowledge))
         .route("/api/v1/audit", get(routes::audit))
+        .route("/api/v1/reports", get(reports::list).post(reports::order))
+        .route("/api/v1/reports/{id}", get(reports::one))
+        .route("/api/v1/reports/{id}/files/{name}", get(reports::file))
         .route("/api/v1/events", get(events::events))
         .route("/api/v1/openapi.json", get(openapi::serve))
         .route("/metrics", get(metrics::serve))
@@ -172,8 +191,14 @@ pub fn guarded(backend: Arc<dyn Backend>, gate: Arc<dyn access::Gatekeeper>) -> 
         .layer(Extension(gate))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, Duration::from_secs(REQUEST_SECONDS_MAX)))
         .layer(axum::middleware::map_response(error::as_problem))
-        .layer(CompressionLayer::new())
+        .layer(CompressionLayer::new().compress_when(worth_packing()))
         .with_state(backend)
+}
+
+/// What is packed on its way: not what is packed already, so that its length is known to who saves it.
+fn worth_packing() -> impl Predicate {
+    let [pdf, sheet, ..] = reports::MEDIA_TYPES;
+    DefaultPredicate::new().and(NotForContentType::const_new(pdf)).and(NotForContentType::const_new(sheet))
 }
 
 /// What takes lists: jobs, nodes, names.

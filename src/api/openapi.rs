@@ -1,6 +1,6 @@
 //! `openapi.json`: the contract, made from the handlers themselves.
 
-use super::{access, acts, events, metrics, placement, routes};
+use super::{access, acts, events, metrics, placement, reports, routes};
 use axum::Json;
 use serde_json::{Value, json};
 use utoipa::OpenApi;
@@ -41,6 +41,10 @@ use utoipa::OpenApi;
         acts::mode,
         acts::hold,
         acts::pin,
+        reports::list,
+        reports::order,
+        reports::one,
+        reports::file,
         events::events,
         metrics::serve,
         serve,
@@ -74,6 +78,8 @@ fn bounds(path: &str, name: &str) -> Value {
 const LIMITS: [(&str, u32); 4] = [("/points", 2_000), ("/audit", 10_000), ("/ledger", 10_000), ("/alarms", 10_000)];
 /// Epoch ms, or a date with or without a time.
 const INSTANT: &str = "^(|[0-9]{1,14}|[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])(T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z)?)$";
+/// A year, or two dates or instants.
+const PERIOD: &str = "^([0-9]{4}|[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:.]{5,12}(Z|[+-][0-9]{2}:[0-9]{2}))?\\.\\.[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9:.]{5,12}(Z|[+-][0-9]{2}:[0-9]{2}))?)$";
 
 /// Puts in what the handlers share: every operation may answer with a problem; parameters and bodies have bounds.
 fn complete(document: &mut Value) {
@@ -108,9 +114,14 @@ fn complete(document: &mut Value) {
             }
         }
     }
+    let file = "/paths/~1api~1v1~1reports~1{id}~1files~1{name}/get/responses/200/content";
+    if let Some(content) = document.pointer_mut(file) {
+        let bytes = json!({ "schema": { "type": "string", "format": "binary" } });
+        *content = reports::MEDIA_TYPES.iter().map(|t| ((*t).to_owned(), bytes.clone())).collect::<serde_json::Map<_, _>>().into();
+    }
     let schemas = document.pointer_mut("/components/schemas").and_then(Value::as_object_mut);
     let Some(schemas) = schemas else { return };
-    for name in ["Act", "ModeAct", "HoldAct", "PinAct"] {
+    for name in ["Act", "ModeAct", "HoldAct", "PinAct", "ReportOrder"] {
         let Some(schema) = schemas.get_mut(name) else { continue };
         // With a token the name comes from it; without one it must be given, so a client that gives it is always right.
         schema["properties"]["who"]["pattern"] = json!("\\S");
@@ -121,6 +132,13 @@ fn complete(document: &mut Value) {
         {
             required.push(json!("who"));
         }
+    }
+    if let Some(order) = schemas.get_mut("ReportOrder") {
+        let properties = &mut order["properties"];
+        properties["pack"]["pattern"] = json!("^[a-z0-9][a-z0-9-]{0,59}$");
+        properties["period"]["pattern"] = json!(PERIOD);
+        properties["lang"]["enum"] = json!(["en", "es", "ca"]);
+        properties["site"]["maxLength"] = json!(1_000);
     }
     if let Some(jobs) = schemas.get_mut("RankAsk").and_then(|s| s.pointer_mut("/properties/jobs")) {
         jobs["minItems"] = json!(1);

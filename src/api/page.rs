@@ -11,6 +11,7 @@ const WORDS: &str = include_str!("../../dashboards/web/words.js");
 const DRAW: &str = include_str!("../../dashboards/web/draw.js");
 const PLANT: &str = include_str!("../../dashboards/web/plant.js");
 const TREND: &str = include_str!("../../dashboards/web/trend.js");
+const REPORTS: &str = include_str!("../../dashboards/web/reports.js");
 const SCRIPT: &str = include_str!("../../dashboards/web/app.js");
 const STYLE: &str = include_str!("../../dashboards/web/style.css");
 
@@ -24,6 +25,7 @@ pub(super) fn routes() -> Router<Shared> {
         .route("/draw.js", get(|| async { script(DRAW) }))
         .route("/plant.js", get(|| async { script(PLANT) }))
         .route("/trend.js", get(|| async { script(TREND) }))
+        .route("/reports.js", get(|| async { script(REPORTS) }))
         .route("/app.js", get(|| async { script(SCRIPT) }))
         .route("/style.css", get(|| async { file("text/css; charset=utf-8", STYLE) }))
 }

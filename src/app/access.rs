@@ -1,10 +1,13 @@
-//! Tokens, trusted proxies and the rule of the open door; `token create|list|revoke`.
+//! Tokens, trusted proxies, client certificates and the rule of the open door; `token create|list|revoke`.
 //!
 //! Words: the *keyring* is the file of tokens in the data directory: names, roles and hashes, never a token itself.
+//! Who several things are shown of is the first of: the token, the user that a trusted proxy names, the client certificate. A
+//! token that opens nothing is refused, whatever is shown beside it.
 //! Invariants: a token is 256 random bits, so its plain BLAKE3 is safe at rest; it is shown once, when it is made; a
-//! revoked or expired one opens nothing within [`REREAD`]; while the keyring has no token in force the door is open to
-//! this host alone; a keyring that cannot be read opens nothing.
+//! revoked or expired one opens nothing within [`REREAD`]; while the keyring has no token in force, and neither proxies nor
+//! certificates have roles, the door is open to this host alone; a keyring that cannot be read opens nothing.
 
+use super::certificate::{self, CertificateRole};
 use super::cli::{TokenArgs, TokenCommand};
 use super::site_task::host_now;
 use crate::api::Problem;
@@ -36,6 +39,8 @@ pub struct AccessSettings {
     pub proxy_header: String,
     /// What their users may do.
     pub users: BTreeMap<String, Role>,
+    /// Client certificates that have a role; the first that fits counts.
+    pub client_certificate: Vec<CertificateRole>,
     /// Requests a second that one caller may make on average, and ten times as many in a burst.
     pub rate_per_s: f64,
 }
@@ -47,6 +52,7 @@ impl Default for AccessSettings {
             proxies: Vec::new(),
             proxy_header: "X-Remote-User".into(),
             users: BTreeMap::new(),
+            client_certificate: Vec::new(),
             rate_per_s: 500.0,
         }
     }
@@ -61,6 +67,7 @@ impl AccessSettings {
         if self.proxy_header.parse::<axum::http::HeaderName>().is_err() {
             return Err(format!("proxy_header = {:?} is no name of a header", self.proxy_header));
         }
+        certificate::check(&self.client_certificate)?;
         if !(self.rate_per_s > 0.0) {
             return Err(format!("rate_per_s = {}: give a number above 0", self.rate_per_s));
         }
@@ -211,6 +218,19 @@ impl Keyring {
         Some(Caller { name: Some(user.to_owned()), role })
     }
 
+    /// The holder of the connection's certificate, where certificates have roles and this one does.
+    fn certified(&self, shown: &Credentials, now: Timestamp) -> Result<Option<Caller>, Problem> {
+        let settings = self.settings();
+        let Some(c) = shown.certificate.filter(|_| !settings.client_certificate.is_empty()) else { return Ok(None) };
+        // TLS looks at the date once; a connection may last.
+        if now.0 >= c.not_after {
+            let detail = format!("the client certificate {} is over since {}", c.subject, Timestamp(c.not_after));
+            return Err(self.refuse("certificate over", StatusCode::UNAUTHORIZED, detail, "connect with a new one"));
+        }
+        let known = settings.client_certificate.iter().find(|r| r.is_of(c));
+        Ok(known.map(|r| Caller { name: Some(r.name.clone()), role: r.role }))
+    }
+
     fn judge(&self, shown: &Credentials) -> Result<Caller, Problem> {
         let keys = self.keys().map_err(|e| self.refuse("keyring", StatusCode::SERVICE_UNAVAILABLE, e, "until then nobody is let in"))?;
         let now = host_now();
@@ -237,12 +257,22 @@ impl Keyring {
         if let Some(caller) = self.proxied(shown) {
             return Ok(caller);
         }
-        if !keys.token.iter().any(|k| k.in_force(now)) && self.settings().proxies.is_empty() {
+        if let Some(caller) = self.certified(shown, now)? {
+            return Ok(caller);
+        }
+        let settings = self.settings();
+        if !keys.token.iter().any(|k| k.in_force(now)) && settings.proxies.is_empty() && settings.client_certificate.is_empty() {
             return self.open_door(shown);
         }
-        match self.settings().anonymous {
-            Some(role) => Ok(Caller { name: None, role }),
-            None => Err(self.refuse(
+        match (settings.anonymous, shown.certificate.filter(|_| !settings.client_certificate.is_empty())) {
+            (Some(role), _) => Ok(Caller { name: None, role }),
+            (None, Some(c)) => Err(self.refuse(
+                "certificate unknown",
+                StatusCode::UNAUTHORIZED,
+                format!("the client certificate {} (SHA-256 {}) has no role here", c.subject, c.fingerprint),
+                "give it one in [[access.client_certificate]], or send a token",
+            )),
+            (None, None) => Err(self.refuse(
                 "no token",
                 StatusCode::UNAUTHORIZED,
                 "a token is needed here".into(),
@@ -363,6 +393,7 @@ fn create(keys: &mut KeyFile, name: &str, role: Role, expires: Option<&str>, now
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::access::ClientCertificate;
     use axum::http::HeaderMap;
 
     fn ring(dir: &Path, settings: AccessSettings) -> Keyring {
@@ -423,11 +454,46 @@ mod tests {
         let ask = |user: &str, peer: &str| {
             let mut h = HeaderMap::new();
             h.insert("x-remote-user", user.parse().unwrap());
-            r.caller(&Credentials { token: None, headers: Some(&h), peer: peer.parse().ok() })
+            r.caller(&Credentials { headers: Some(&h), peer: peer.parse().ok(), ..Credentials::default() })
         };
         assert_eq!(ask("maria", "10.0.0.5").unwrap().role, Role::Operator);
         assert_eq!(ask("maria", "10.0.0.6").unwrap_err().status, 401);
         assert_eq!(ask("nobody", "10.0.0.5").unwrap_err().status, 401);
+    }
+
+    #[test]
+    fn a_certificate_has_the_role_that_it_is_given_and_the_token_wins() {
+        let dir = folder("certificate");
+        let mut keys = KeyFile::default();
+        let token = create(&mut keys, "wall", Role::Viewer, None, host_now()).unwrap();
+        let text = "[[client_certificate]]\ncn = \"desk\"\nrole = \"operator\"\nname = \"control desk\"";
+        let settings: AccessSettings = toml::from_str(text).unwrap();
+        let r = ring(&dir, settings.clone());
+        let desk = ClientCertificate { common_name: Some("desk".into()), not_after: i64::MAX, ..ClientCertificate::default() };
+        let other = ClientCertificate { subject: "CN=other".into(), common_name: Some("other".into()), ..desk.clone() };
+        let old = ClientCertificate { not_after: 5, ..desk.clone() };
+        let ask = |r: &Keyring, token: Option<&str>, c: Option<&ClientCertificate>| {
+            r.caller(&Credentials { token, certificate: c, ..Credentials::default() })
+        };
+        let control = Caller { name: Some("control desk".into()), role: Role::Operator };
+        assert_eq!(ask(&r, None, Some(&desk)), Ok(control.clone()));
+        // With certificates that have a role the door is no longer open, tokens or not.
+        assert_eq!(ask(&r, None, None).unwrap_err().status, 401);
+        let unknown = ask(&r, None, Some(&other)).unwrap_err();
+        assert!(unknown.status == 401 && unknown.detail.contains("CN=other"), "{unknown:?}");
+        assert!(ask(&r, None, Some(&old)).unwrap_err().detail.contains("is over"));
+        // A token wins over a certificate, for less as for more; one that opens nothing is refused beside the best of them.
+        write(&key_path(&dir), &keys).unwrap();
+        let r = ring(&dir, settings.clone());
+        assert_eq!(ask(&r, Some(&token), Some(&desk)), Ok(Caller { name: Some("wall".into()), role: Role::Viewer }));
+        assert_eq!(ask(&r, Some("guess"), Some(&desk)).unwrap_err().status, 401);
+        assert_eq!(ask(&r, None, Some(&desk)), Ok(control));
+        // Who is unknown is anonymous; and a mapping that is taken away opens nothing at once.
+        r.put_settings(AccessSettings { anonymous: Some(Role::Viewer), ..settings });
+        assert_eq!(ask(&r, None, Some(&other)), Ok(Caller { name: None, role: Role::Viewer }));
+        r.put_settings(AccessSettings::default());
+        assert_eq!(ask(&r, None, Some(&desk)).unwrap_err().status, 401);
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]

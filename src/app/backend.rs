@@ -6,10 +6,12 @@ use super::gauges::Gauges;
 use super::influx::Influx;
 use super::journal::{Energy, Row};
 use super::placement;
+use super::reports::Reports;
 use super::site_task::{Core, SiteShared, host_now};
 use super::views::{self, at, band, baseline_of_day, held_text, known, line, link, loops, objective_text, unit_of, why_text};
 use crate::api::chart::{ActuatorChart, LimitChart, LoopChart, Overview};
 use crate::api::model::*;
+use crate::api::reports::{OpenFile, Report, ReportList, ReportOrder};
 use crate::api::{Backend, ExtenderVerb, Fault, SERIES_ROWS_MAX, SeriesQuery};
 use crate::control::controller::OrderError;
 use crate::control::{self, Operation, Order};
@@ -21,15 +23,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 
-/// What the figures of the energy account count.
-const DEFINITION: &str =
-    "(IT at the PDU outputs + cooling + UPS and PDU losses) / allocated GPU-hours, sums over the period; KPI pack energy-per-gpu-hour";
-
 /// The service as the API sees it.
 pub struct ServiceBackend {
     sites: Vec<Arc<SiteShared>>,
     store: Arc<dyn Store>,
     influx: Influx,
+    reports: Arc<Reports>,
     tally: Arc<Tally>,
     changes: watch::Sender<u64>,
     audit: Audit,
@@ -61,10 +60,11 @@ impl ServiceBackend {
         sites: Vec<Arc<SiteShared>>,
         store: Arc<dyn Store>,
         influx: Influx,
+        reports: Arc<Reports>,
         tally: Arc<Tally>,
         changes: watch::Sender<u64>,
     ) -> ServiceBackend {
-        ServiceBackend { sites, audit: Audit::new(Arc::clone(&store)), store, influx, tally, changes, demo: Mutex::new(None) }
+        ServiceBackend { sites, audit: Audit::new(Arc::clone(&store)), store, influx, reports, tally, changes, demo: Mutex::new(None) }
     }
 
     /// Steps before the embedded store's first, from InfluxDB 2 where it is the history.
@@ -547,36 +547,26 @@ impl Backend for ServiceBackend {
     }
 
     fn kpis(&self) -> Vec<Kpi> {
-        let mut out = Vec::new();
-        for s in &self.sites {
-            let core = s.core();
-            let journal = &core.brain.journal;
-            let today = core.ingest.clock().map(Timestamp::day_start);
-            let day = |d: Option<Timestamp>| d.and_then(|d| journal.days.get(&d).copied());
-            let periods = [
-                ("today", day(today)),
-                ("yesterday", day(today.map(|t| t - Span::hours(24)))),
-                ("since_start", (journal.total.hours > 0.0).then_some(journal.total)),
-            ];
-            for (period, energy) in periods {
-                let Some(e) = energy else { continue };
-                out.push(Kpi {
-                    site: s.id().to_owned(),
-                    period: period.into(),
-                    from: e.from.0,
-                    to: e.to.0,
-                    it_kwh: e.it_kwh,
-                    cooling_kwh: e.cooling_kwh,
-                    loss_kwh: e.loss_kwh,
-                    gpu_hours: e.gpu_hours,
-                    kwh_per_gpu_hour: e.kwh_per_gpu_hour(),
-                    pue: e.pue(),
-                    coverage: e.coverage(),
-                    definition: DEFINITION.into(),
-                });
-            }
+        self.sites.iter().flat_map(|s| views::kpis(s)).collect()
+    }
+
+    fn reports(&self) -> ReportList {
+        self.reports.list()
+    }
+
+    fn order_report(&self, order: &ReportOrder) -> Result<Report, Fault> {
+        let (report, new) = self.reports.order(order, host_now())?;
+        // Of each site that it is about, in whose trail somebody would look for it.
+        for s in self.sites.iter().filter(|s| new && report.sites.iter().any(|id| id == s.id())) {
+            let at = s.core().ingest.clock().unwrap_or_else(host_now);
+            let act = serde_json::json!({ "report": report.id, "pack": report.pack, "period": report.period, "lang": report.lang, "site": report.site });
+            self.file(ActOf { site: s.id(), at, who: &order.who, why: &order.why, act });
         }
-        out
+        Ok(report)
+    }
+
+    fn report_file(&self, id: &str, name: &str) -> Result<OpenFile, Fault> {
+        self.reports.file(id, name)
     }
 
     fn health(&self) -> Health {

@@ -48,6 +48,9 @@ pub fn run(args: CheckArgs) -> Result<(), String> {
     if let Err(e) = config.https.server(&config) {
         faults.push(e);
     }
+    if !config.access.client_certificate.is_empty() {
+        println!("client certificates: {} have a role", config.access.client_certificate.len());
+    }
     if !args.offline {
         let mut urls: Vec<String> = config.sites.iter().map(|s| config.broker_of(&s.file, args.broker.is_some())).collect();
         urls.sort();

@@ -26,7 +26,7 @@ enum Command {
     Replay(ReplayArgs),
     /// Back up a data directory, running or not; restore, import, export, inspect, verify or compact one that no service has open
     Store(StoreArgs),
-    /// Make, list or revoke the tokens that open page and API
+    /// Make, list or revoke the tokens that open page and API (client certificates get roles in [[access.client_certificate]])
     Token(TokenArgs),
     /// Show the audit trail, or verify that nothing in it was changed
     Audit(AuditArgs),

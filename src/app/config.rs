@@ -8,6 +8,7 @@ use super::alarms::NotifySettings;
 use super::door::HttpsSettings;
 use super::influx::InfluxSettings;
 use super::lease::LeaseSettings;
+use super::reports::ReportSettings;
 use crate::ingest::mqtt::{BrokerAddress, MqttVersion};
 use crate::site::{SiteFile, SiteFileError};
 use crate::store::Keep;
@@ -189,6 +190,8 @@ struct Raw {
     https: HttpsSettings,
     #[serde(default)]
     notify: NotifySettings,
+    #[serde(default)]
+    reports: ReportSettings,
 }
 
 fn default_data_dir() -> PathBuf {
@@ -226,6 +229,8 @@ pub struct Config {
     pub https: HttpsSettings,
     /// Who is told of alarms.
     pub notify: NotifySettings,
+    /// How many reports are kept, and how long.
+    pub reports: ReportSettings,
 }
 
 /// What the command line may override.
@@ -275,6 +280,7 @@ impl Config {
             access: raw.access,
             https: raw.https,
             notify: raw.notify,
+            reports: raw.reports,
         };
         config.check(raw.format).map_err(|(what, why)| ConfigError::Meaning { path: path.clone(), what, why })?;
         Ok(config)
@@ -304,8 +310,13 @@ impl Config {
             lease.check().map_err(|why| ("lease".into(), why))?;
         }
         self.access.check().map_err(|why| ("access".into(), why))?;
+        if !self.access.client_certificate.is_empty() && self.https.client_ca.is_none() {
+            let why = "needs client_ca in [https]: who signed the certificates; without it none is asked for".to_owned();
+            return Err(("access.client_certificate".into(), why));
+        }
         self.notify.check().map_err(|why| ("notify".into(), why))?;
         self.https.check().map_err(|why| ("https".into(), why))?;
+        self.reports.check().map_err(|why| ("reports".into(), why))?;
         self.listen_addr().map(|_| ()).map_err(|why| ("listen".into(), why))
     }
 

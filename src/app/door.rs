@@ -2,11 +2,13 @@
 //!
 //! Words: the *door* is the address that the service listens on; a door is *far* when another host can reach it.
 //! Invariants: a far door without TLS (ours, or a proxy's that the configuration names) and without a token in force is
-//! not opened; what clients hold is bounded in number and time ([`Bounded`]); a client that does not finish its handshake holds nobody else up and is dropped after [`HANDSHAKE`].
+//! not opened (a client certificate with a role counts as one); what clients hold is bounded in number and time ([`Bounded`]); a client that does not finish its handshake holds nobody else up and is dropped after [`HANDSHAKE`].
 
 use super::access::has_tokens;
+use super::certificate;
 use super::config::Config;
-use crate::api::access::Peer;
+use crate::api::access::{ClientCertificate, Peer};
+use crate::event::{ACCESS_REFUSED, Tally};
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use serde::Deserialize;
@@ -48,10 +50,15 @@ pub struct HttpsSettings {
     pub key: Option<PathBuf>,
     /// Who signs the certificates that clients must show (mutual TLS).
     pub client_ca: Option<PathBuf>,
+    /// Who shows none may come all the same, with a token.
+    pub client_optional: bool,
 }
 
 impl HttpsSettings {
     pub fn check(&self) -> Result<(), String> {
+        if self.client_optional && self.client_ca.is_none() {
+            return Err("`client_optional` needs `client_ca`: who signed the certificates that clients may show".into());
+        }
         match (&self.cert, &self.key, &self.client_ca) {
             (Some(_), Some(_), _) | (None, None, None) => Ok(()),
             (None, None, Some(_)) => Err("`client_ca` needs `cert` and `key`: our own certificate comes first".into()),
@@ -74,8 +81,9 @@ impl HttpsSettings {
                 for c in certificates("https.client_ca", &config.beside(ca))? {
                     roots.add(c).map_err(|e| format!("https.client_ca: {e}"))?;
                 }
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-                builder.with_client_cert_verifier(verifier.map_err(|e| format!("https.client_ca: {e}"))?)
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                let verifier = if self.client_optional { verifier.allow_unauthenticated() } else { verifier };
+                builder.with_client_cert_verifier(verifier.build().map_err(|e| format!("https.client_ca: {e}"))?)
             }
         };
         let chain = certificates("https.cert", &config.beside(cert))?;
@@ -103,9 +111,9 @@ pub fn check(config: &Config, addr: SocketAddr) -> Result<(), String> {
             config.path.display()
         ));
     }
-    if !proxied && !has_tokens(&config.data_dir)? {
+    if !proxied && config.access.client_certificate.is_empty() && !has_tokens(&config.data_dir)? {
         return Err(format!(
-            "{addr} can be reached from other hosts and there is no token yet: tramuntana token create --data-dir {} --name NAME --role admin, or listen on 127.0.0.1",
+            "{addr} can be reached from other hosts and there is no token yet: tramuntana token create --data-dir {} --name NAME --role admin, or give client certificates a role ([[access.client_certificate]]), or listen on 127.0.0.1",
             config.data_dir.display()
         ));
     }
@@ -140,9 +148,30 @@ impl<L: Listener<Addr = SocketAddr>> Listener for Bounded<L> {
     }
 }
 
-impl<L: Listener<Addr = SocketAddr>> Connected<IncomingStream<'_, Bounded<L>>> for Peer {
+/// A connection, as far as it tells who is at its other end.
+pub trait Shows {
+    /// The certificate that was shown and verified.
+    fn certificate(&self) -> Option<ClientCertificate>;
+}
+
+impl Shows for TcpStream {
+    fn certificate(&self) -> Option<ClientCertificate> {
+        None
+    }
+}
+
+impl Shows for TlsStream<TcpStream> {
+    fn certificate(&self) -> Option<ClientCertificate> {
+        self.get_ref().1.peer_certificates().and_then(|chain| chain.first()).map(|c| certificate::read(c))
+    }
+}
+
+impl<L: Listener<Addr = SocketAddr>> Connected<IncomingStream<'_, Bounded<L>>> for Peer
+where
+    L::Io: Shows,
+{
     fn connect_info(stream: IncomingStream<'_, Bounded<L>>) -> Peer {
-        Peer(stream.remote_addr().ip())
+        Peer { ip: stream.remote_addr().ip(), certificate: stream.io().io.certificate().map(Arc::new) }
     }
 }
 
@@ -223,12 +252,13 @@ impl Certificates {
 pub struct TlsDoor {
     listener: TcpListener,
     certificates: Certificates,
+    tally: Arc<Tally>,
     shaking: JoinSet<Option<(TlsStream<TcpStream>, SocketAddr)>>,
 }
 
 impl TlsDoor {
-    pub fn new(listener: TcpListener, certificates: Certificates) -> TlsDoor {
-        TlsDoor { listener, certificates, shaking: JoinSet::new() }
+    pub fn new(listener: TcpListener, certificates: Certificates, tally: Arc<Tally>) -> TlsDoor {
+        TlsDoor { listener, certificates, tally, shaking: JoinSet::new() }
     }
 }
 
@@ -241,15 +271,19 @@ impl Listener for TlsDoor {
             tokio::select! {
                 // The trait's own accept waits out errors such as too many open files.
                 (tcp, addr) = Listener::accept(&mut self.listener), if self.shaking.len() < HANDSHAKES_MAX => {
-                    let acceptor = self.certificates.acceptor();
+                    let (acceptor, tally) = (self.certificates.acceptor(), Arc::clone(&self.tally));
                     self.shaking.spawn(async move {
                         match tokio::time::timeout(HANDSHAKE, acceptor.accept(tcp)).await {
                             Ok(Ok(stream)) => Some((stream, addr)),
                             Ok(Err(e)) => {
+                                tally.add(ACCESS_REFUSED, "handshake", 1);
                                 tracing::debug!("{addr}: no TLS: {e}");
                                 None
                             }
-                            Err(_) => None,
+                            Err(_) => {
+                                tally.add(ACCESS_REFUSED, "handshake too slow", 1);
+                                None
+                            }
                         }
                     });
                 }

@@ -1,7 +1,7 @@
 //! `export-model`: a site's model for other tools, out of its site file and the points that the store knows.
 
 use super::config::{Config, Overrides};
-use super::report_cli::chosen;
+use super::reports::chosen;
 use crate::report::model;
 use crate::store::{Embedded, Store};
 use clap::{Args, ValueEnum};

@@ -61,6 +61,9 @@ fn merged(old: &Config, new: &Config) -> (Config, Changed) {
     if take("[notify]", !same(&old.notify, &new.notify)) {
         next.notify = new.notify.clone();
     }
+    if take("[reports]", !same(&old.reports, &new.reports)) {
+        next.reports = new.reports.clone();
+    }
     if take("[access]", !same(&old.access, &new.access)) {
         next.access = new.access.clone();
     }

@@ -1,10 +1,10 @@
 //! `report`: a year of one site, or of all as a group, as a folder of files.
 
-use super::config::{Config, ConfiguredSite, Overrides};
-use crate::report::account::Period;
-use crate::report::pack::{Order, Pack, document};
-use crate::report::{Book, Lang, ReportFile, write};
-use crate::store::Embedded;
+use super::config::{Config, Overrides};
+use super::reports::{Wanted, make};
+use crate::report::pack::Pack;
+use crate::report::{Lang, write};
+use crate::store::{Embedded, StoreError};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -29,7 +29,7 @@ pub struct ReportArgs {
     /// The configuration file; a bare name is also looked for in sensors/
     #[arg(long, value_name = "FILE", default_value = "tramuntana.toml")]
     pub config: PathBuf,
-    /// Where the store is (overrides the file); no service may have it open
+    /// Where the store is (overrides the file); no service may have it open: one that runs makes reports itself, on its page
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// The report's folder. Made again there after a correction, it becomes a new version with its changes
@@ -43,19 +43,16 @@ pub struct ReportArgs {
     pub data_only: bool,
 }
 
-/// The sites that are asked for, of those that the store has.
-pub(super) fn chosen<'a>(config: &'a Config, store: &Embedded, site: Option<&str>) -> Result<Vec<&'a ConfiguredSite>, String> {
-    let known = store.sites().map_err(|e| e.to_string())?;
-    let sites: Vec<_> = config.sites.iter().filter(|s| site.is_none_or(|id| s.file.site.id == *id)).collect();
-    if let (Some(id), true) = (site, sites.is_empty()) {
-        let have: Vec<&str> = config.sites.iter().map(|s| s.file.site.id.as_str()).collect();
-        return Err(format!("--site {id:?}: not in {}; it has {}", config.path.display(), have.join(", ")));
-    }
-    let there: Vec<_> = sites.into_iter().filter(|s| known.contains(&s.file.site.id)).collect();
-    if there.is_empty() {
-        return Err(format!("{}: has no readings of these sites; it has: {}", config.data_dir.display(), known.join(", ")));
-    }
-    Ok(there)
+/// What to do where a service has the store open.
+fn ask_the_service(config: &Config, wanted: &Wanted) -> String {
+    let scheme = if config.https.cert.is_some() { "https" } else { "http" };
+    let url = format!("{scheme}://{}", config.listen);
+    let order =
+        serde_json::json!({ "pack": wanted.pack, "period": wanted.period, "site": wanted.site, "lang": wanted.lang.code(), "who": "…" });
+    format!(
+        "data directory {}: another process has it open. If it is the service, let it make the report: on its page ({url}) under Reports, or by\n  curl -s {url}/api/v1/reports -H 'content-type: application/json' -d '{order}'\nwhich answers with where it will be. Otherwise stop that process, or give another directory with --data-dir",
+        config.data_dir.display()
+    )
 }
 
 /// Makes the report.
@@ -63,24 +60,21 @@ pub(super) fn chosen<'a>(config: &'a Config, store: &Embedded, site: Option<&str
 /// # Errors
 /// What stands in the way, with the file and what to do.
 pub fn run(a: &ReportArgs) -> Result<(), String> {
-    let pack = Pack::get(&a.pack).map_err(|e| format!("--pack: {e}"))?;
+    Pack::get(&a.pack).map_err(|e| format!("--pack: {e}"))?;
     let overrides = Overrides { data_dir: a.data_dir.clone(), ..Overrides::default() };
     let config = Config::load(&a.config, &overrides).map_err(|e| e.to_string())?;
-    let store = Embedded::open(&config.data_dir).map_err(|e| e.to_string())?;
-    let mut books = Vec::new();
-    for s in chosen(&config, &store, a.site.as_deref())? {
-        let zone = &s.file.site.time_zone;
-        let period = match (a.year, &a.period) {
-            (Some(year), _) => Period::year(year, zone),
-            (None, Some(text)) => Period::parse(text, zone),
-            (None, None) => return Err("give --year or --period".into()),
-        };
-        let file = ReportFile::load(&s.dir, &s.file).map_err(|e| e.to_string())?;
-        books.push(Book::gather(&store, &s.file, &s.dir, file, period.map_err(|e| e.to_string())?, a.lang)?);
-    }
+    let period = match (a.year, &a.period) {
+        (Some(year), _) => year.to_string(),
+        (None, Some(text)) => text.clone(),
+        (None, None) => return Err("give --year or --period".into()),
+    };
+    let wanted = Wanted { pack: a.pack.clone(), period, site: a.site.clone(), lang: a.lang };
+    let store = Embedded::open(&config.data_dir).map_err(|e| match e {
+        StoreError::Locked { .. } => ask_the_service(&config, &wanted),
+        e => e.to_string(),
+    })?;
     let made = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let order = Order { pack: &pack, lang: a.lang, group: a.group, made };
-    let (mut doc, jobs) = document(&books, &order)?;
+    let (mut doc, jobs) = make(&config, &store, &wanted, made, &mut |_, _| true)?;
     let paths = write::write(&mut doc, &jobs, &a.out, a.lang, !a.data_only)?;
     use crate::report::figure::Status;
     let missing: Vec<&str> = doc.figures.iter().filter(|f| f.status == Status::Missing).map(|f| f.key.as_str()).collect();

@@ -1,7 +1,7 @@
 //! `verify-savings`: a saving with its interval, or a refusal with its reasons; out of the store or of a file.
 
 use super::config::{Config, Overrides};
-use super::report_cli::chosen;
+use super::reports::chosen;
 use crate::control::ledger::Entry;
 use crate::report::account::Period;
 use crate::report::facts::e_dc;

@@ -16,6 +16,7 @@ use super::influx::Influx;
 use super::learner::PlantModel;
 use super::lease::{Charge, LeaseTask};
 use super::reload::{InForce, Reloader};
+use super::reports::Reports;
 use super::site_task::{self, Core, SiteShared, host_now};
 use crate::api::access::Peer;
 use crate::event::Tally;
@@ -243,7 +244,10 @@ impl Service {
         }
         tasks.push(tokio::spawn(super::retrain::run(settings.clone(), sites.clone(), Arc::clone(&store), stopped.clone())));
         tasks.push(tokio::spawn(keep_days(sites.clone(), Arc::clone(&store), settings.clone(), stopped.clone())));
-        let backend = Arc::new(ServiceBackend::new(sites.clone(), Arc::clone(&store), influx.clone(), Arc::clone(&tally), changes));
+        let reports = Arc::new(Reports::new(settings.clone(), Arc::clone(&embedded), Arc::clone(&tally), changes.clone()));
+        tasks.push(super::reports::start(&reports, stopped.clone())?);
+        let backend =
+            Arc::new(ServiceBackend::new(sites.clone(), Arc::clone(&store), influx.clone(), reports, Arc::clone(&tally), changes));
         tasks.push(tokio::spawn(alarms::run(Arc::clone(&backend), sites.clone(), settings, stopped.clone())));
         match super::hatch::open(Arc::clone(&embedded), stopped.clone()) {
             Ok(task) => tasks.push(task),
@@ -254,7 +258,7 @@ impl Service {
         let keyring = Arc::new(Keyring::open(&config.data_dir, config.access.clone(), tls, Arc::clone(&tally)));
         let router = crate::api::guarded(backend.clone(), keyring.clone());
         let certificates = config.https.server(config)?.map(Certificates::new);
-        tasks.push(serve_http(listener, router, certificates.clone(), stopped)?);
+        tasks.push(serve_http(listener, router, certificates.clone(), Arc::clone(&tally), stopped)?);
         let reloader = Reloader { in_force, addr, keyring, certificates, sites: sites.clone(), classes, tally };
         Ok(Service { sites, store, backend, addr, reloader, stop, tasks, influx })
     }
@@ -283,6 +287,7 @@ fn serve_http(
     listener: std::net::TcpListener,
     router: axum::Router,
     tls: Option<Certificates>,
+    tally: Arc<Tally>,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<JoinHandle<()>, String> {
     listener.set_nonblocking(true).map_err(|e| e.to_string())?;
@@ -295,7 +300,7 @@ fn serve_http(
         let served = match tls {
             None => axum::serve(Bounded::new(listener), service).with_graceful_shutdown(stop).await,
             Some(certificates) => {
-                axum::serve(Bounded::new(TlsDoor::new(listener, certificates)), service).with_graceful_shutdown(stop).await
+                axum::serve(Bounded::new(TlsDoor::new(listener, certificates, tally)), service).with_graceful_shutdown(stop).await
             }
         };
         if let Err(e) = served {

@@ -5,10 +5,44 @@ use super::influx::Mirror;
 use super::journal::Row;
 use super::site_task::{Core, SiteShared};
 use crate::api::chart::{Band, Line};
-use crate::api::model::{Link, LoopMode, MirrorHealth};
+use crate::api::model::{Kpi, Link, LoopMode, MirrorHealth};
 use crate::control::{self, Mode};
 use crate::ingest::mqtt::LinkState;
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
+
+/// What the figures of the energy account count.
+const DEFINITION: &str =
+    "(IT at the PDU outputs + cooling + UPS and PDU losses) / allocated GPU-hours, sums over the period; KPI pack energy-per-gpu-hour";
+
+/// The energy account of a site: today, yesterday and since the start, as far as there is one.
+pub(super) fn kpis(s: &SiteShared) -> Vec<Kpi> {
+    let core = s.core();
+    let journal = &core.brain.journal;
+    let today = core.ingest.clock().map(Timestamp::day_start);
+    let day = |d: Option<Timestamp>| d.and_then(|d| journal.days.get(&d).copied());
+    let periods = [
+        ("today", day(today)),
+        ("yesterday", day(today.map(|t| t - Span::hours(24)))),
+        ("since_start", (journal.total.hours > 0.0).then_some(journal.total)),
+    ];
+    let known = periods.into_iter().filter_map(|(period, energy)| Some((period, energy?)));
+    known
+        .map(|(period, e)| Kpi {
+            site: s.id().to_owned(),
+            period: period.into(),
+            from: e.from.0,
+            to: e.to.0,
+            it_kwh: e.it_kwh,
+            cooling_kwh: e.cooling_kwh,
+            loss_kwh: e.loss_kwh,
+            gpu_hours: e.gpu_hours,
+            kwh_per_gpu_hour: e.kwh_per_gpu_hour(),
+            pue: e.pue(),
+            coverage: e.coverage(),
+            definition: DEFINITION.into(),
+        })
+        .collect()
+}
 
 pub(super) fn unit_of(s: &SiteShared, core: &Core, actuator: &str) -> String {
     let Some(a) = s.site.actuator(actuator) else { return String::new() };

@@ -27,6 +27,11 @@ impl Lang {
         }
     }
 
+    /// The language of a code.
+    pub fn of(code: &str) -> Option<Lang> {
+        Lang::ALL.into_iter().find(|l| l.code() == code)
+    }
+
     /// A word; the key itself where there is none, which a test forbids.
     pub fn t(self, key: &str) -> String {
         let word = WORDS.iter().find(|w| w.0 == key);

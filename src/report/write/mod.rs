@@ -59,24 +59,37 @@ fn versioned(doc: &mut Document, dir: &Path) -> Result<(), String> {
     let Ok(text) = std::fs::read_to_string(&path) else { return Ok(()) };
     let before: Document =
         serde_json::from_str(&text).map_err(|e| format!("{}: is no report of this program ({e}); give another --out", path.display()))?;
-    let same = |d: &Document| (d.pack.clone(), d.period.clone(), d.sites.clone(), d.lang.clone());
-    if same(&before) != same(doc) {
+    if !same_report(&before, doc) {
         return Err(format!("{}: holds another report ({}, {}); give another --out", dir.display(), before.pack, before.period));
     }
-    let changes = doc.changes_from(&before);
-    if changes.is_empty() {
-        (doc.version, doc.changes) = (before.version, before.changes);
+    let number = before.version;
+    if !follow(doc, before) {
         return Ok(());
     }
-    let old = dir.join(format!("version-{}", before.version));
+    let old = dir.join(format!("version-{number}"));
     std::fs::create_dir_all(&old).map_err(|e| failed(&old, e))?;
     let entries = std::fs::read_dir(dir).map_err(|e| failed(dir, e))?;
     for entry in entries.flatten().filter(|e| e.path().is_file()) {
         let to = old.join(entry.file_name());
         std::fs::rename(entry.path(), &to).map_err(|e| failed(&to, e))?;
     }
-    (doc.version, doc.changes) = (before.version + 1, changes);
     Ok(())
+}
+
+/// Are two documents the same report, made at different times?
+pub fn same_report(a: &Document, b: &Document) -> bool {
+    (&a.pack, &a.period, &a.sites, &a.lang) == (&b.pack, &b.period, &b.sites, &b.lang)
+}
+
+/// Numbers a document as what follows an earlier one of the same report. Does it tell other figures, as a new version?
+pub fn follow(doc: &mut Document, before: Document) -> bool {
+    let changes = doc.changes_from(&before);
+    if changes.is_empty() {
+        (doc.version, doc.changes) = (before.version, before.changes);
+        return false;
+    }
+    (doc.version, doc.changes) = (before.version + 1, changes);
+    true
 }
 
 fn cell(c: &Cell) -> String {
