@@ -8,6 +8,8 @@ The folder is asked of cargo itself, so that CARGO_TARGET_DIR and a `.cargo/conf
 import json, os, shutil, socket, struct, subprocess, time, urllib.request
 
 HERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# What `tests/run` installs from PyPI.
+VENV = os.environ.get("TRAMUNTANA_VENV") or os.path.join(os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache")), "tramuntana-test-venv")
 # Debian keeps brokers where a user's path does not look.
 PATH = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
 
@@ -31,9 +33,9 @@ def program(given=None):
     return path
 
 
-def tool(name):
-    """Where a broker or server is installed; None where it is not."""
-    return shutil.which(name, path=PATH)
+def tool(name, newest=False):
+    """Where a broker or server is installed; None where it is not. `newest`: PyPI's, where it is there, before Debian's."""
+    return shutil.which(name, path=f"{VENV}/bin:{PATH}" if newest else PATH)
 
 
 def free_port():
