@@ -9,9 +9,11 @@ use super::motion;
 use super::report::report;
 use crate::plant::identified::Binding;
 use crate::site::SiteFile;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
+/// The format of `model.json`, its key `format`: a number that grows with each change of what it means. Files without one are of the first.
+const FORMAT: u32 = 1;
 /// Largest model file that is read.
 const FILE_MAX: u64 = 4 << 20;
 /// Models kept per site.
@@ -24,6 +26,27 @@ pub enum Trial {
     File { path: PathBuf, why: String },
     #[error("{path}: made for another plant: {what}; remove the folder, or learn anew with `tramuntana identify`", path = path.display())]
     Mismatch { path: PathBuf, what: String },
+    #[error("{path}: written in format {found}, this program reads format {FORMAT}; run the version that wrote it, or remove the folder: the plant is learnt anew", path = path.display())]
+    Format { path: PathBuf, found: u32 },
+}
+
+/// The file: its format, and the model's own keys beside it.
+#[derive(Serialize)]
+struct File<'a> {
+    format: u32,
+    #[serde(flatten)]
+    model: &'a GreyBox,
+}
+
+/// What is read of a file before anything else.
+#[derive(Deserialize)]
+struct Mark {
+    #[serde(default = "first")]
+    format: u32,
+}
+
+fn first() -> u32 {
+    1
 }
 
 /// The card: what the model is, in words and figures.
@@ -83,7 +106,7 @@ pub fn save(model: &mut GreyBox, site: &SiteFile, root: &Path) -> Result<PathBuf
         findings: report(model, site).findings,
         limits_of_use: "Inside the ranges that its data cover. Beyond them power is held flat where it would fall and goes on rising where it would rise.",
     };
-    let json = serde_json::to_string(&*model).map_err(|e| fail(&dir, &e))?;
+    let json = serde_json::to_string(&File { format: FORMAT, model }).map_err(|e| fail(&dir, &e))?;
     let toml = toml::to_string_pretty(&card).map_err(|e| fail(&dir, &e))?;
     let making = dir.join(format!(".{number}.new"));
     std::fs::create_dir_all(&making).map_err(|e| fail(&making, &e))?;
@@ -120,7 +143,12 @@ pub fn load(dir: &Path, site: &SiteFile) -> Result<GreyBox, Trial> {
         return Err(bad(format!("{size} bytes, more than the {FILE_MAX} that a model may have")));
     }
     let text = std::fs::read_to_string(&path).map_err(|e| bad(e.to_string()))?;
-    let model: GreyBox = serde_json::from_str(&text).map_err(|e| bad(format!("line {}, column {}: {e}", e.line(), e.column())))?;
+    let parsed = |e: serde_json::Error| bad(format!("line {}, column {}: {e}", e.line(), e.column()));
+    let mark: Mark = serde_json::from_str(&text).map_err(parsed)?;
+    if mark.format != FORMAT {
+        return Err(Trial::Format { path, found: mark.format });
+    }
+    let model: GreyBox = serde_json::from_str(&text).map_err(parsed)?;
     let want = Binding { kinds: model.binding.kinds.clone(), ..Binding::of(site) };
     if let Some(what) = model.binding.differs(&want) {
         return Err(Trial::Mismatch { path, what });
