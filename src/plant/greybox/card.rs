@@ -4,7 +4,7 @@
 //! was changed by hand into something inconsistent; numbers only grow.
 
 use super::basis::{Axis, Shape};
-use super::model::{GreyBox, Part};
+use super::model::{FORMAT, GreyBox, Part};
 use super::motion;
 use super::report::report;
 use crate::plant::identified::Binding;
@@ -12,8 +12,6 @@ use crate::site::SiteFile;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-/// The format of `model.json`, its key `format`: a number that grows with each change of what it means. Files without one are of the first.
-const FORMAT: u32 = 1;
 /// Largest model file that is read.
 const FILE_MAX: u64 = 4 << 20;
 /// Models kept per site.
@@ -30,23 +28,10 @@ pub enum Trial {
     Format { path: PathBuf, found: u32 },
 }
 
-/// The file: its format, and the model's own keys beside it.
-#[derive(Serialize)]
-struct File<'a> {
-    format: u32,
-    #[serde(flatten)]
-    model: &'a GreyBox,
-}
-
-/// What is read of a file before anything else.
+/// What is read of a file before anything else: what is in one of another format need not be what this program expects.
 #[derive(Deserialize)]
 struct Mark {
-    #[serde(default = "first")]
-    format: u32,
-}
-
-fn first() -> u32 {
-    1
+    format: Option<u32>,
 }
 
 /// The card: what the model is, in words and figures.
@@ -106,7 +91,7 @@ pub fn save(model: &mut GreyBox, site: &SiteFile, root: &Path) -> Result<PathBuf
         findings: report(model, site).findings,
         limits_of_use: "Inside the ranges that its data cover. Beyond them power is held flat where it would fall and goes on rising where it would rise.",
     };
-    let json = serde_json::to_string(&File { format: FORMAT, model }).map_err(|e| fail(&dir, &e))?;
+    let json = serde_json::to_string(&*model).map_err(|e| fail(&dir, &e))?;
     let toml = toml::to_string_pretty(&card).map_err(|e| fail(&dir, &e))?;
     let making = dir.join(format!(".{number}.new"));
     std::fs::create_dir_all(&making).map_err(|e| fail(&making, &e))?;
@@ -145,8 +130,8 @@ pub fn load(dir: &Path, site: &SiteFile) -> Result<GreyBox, Trial> {
     let text = std::fs::read_to_string(&path).map_err(|e| bad(e.to_string()))?;
     let parsed = |e: serde_json::Error| bad(format!("line {}, column {}: {e}", e.line(), e.column()));
     let mark: Mark = serde_json::from_str(&text).map_err(parsed)?;
-    if mark.format != FORMAT {
-        return Err(Trial::Format { path, found: mark.format });
+    if let Some(found) = mark.format.filter(|f| *f != FORMAT) {
+        return Err(Trial::Format { path, found });
     }
     let model: GreyBox = serde_json::from_str(&text).map_err(parsed)?;
     let want = Binding { kinds: model.binding.kinds.clone(), ..Binding::of(site) };
