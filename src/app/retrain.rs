@@ -13,7 +13,7 @@ use super::config::ConfiguredSite;
 use super::reload::InForce;
 use super::site_task::SiteShared;
 use super::train::{next_version, site_series, train_site, versions};
-use crate::forecast::{DRIFT, Forecaster, Standing, Verdict, judge, relative};
+use crate::forecast::{DRIFT, ForecastError, Forecaster, Standing, Verdict, judge, relative};
 use crate::store::Store;
 use crate::time::{Span, Timestamp};
 use std::path::{Path, PathBuf};
@@ -50,11 +50,14 @@ pub fn folder(data_dir: &Path) -> PathBuf {
 }
 
 /// The newest version that a service of this data directory has promoted and not rolled back.
-pub fn newest(data_dir: &Path, family: &str, targets: &[String]) -> Option<Forecaster> {
+///
+/// # Errors
+/// It is there and cannot be read: of another format, of other loads, or damaged.
+pub fn newest(data_dir: &Path, family: &str, targets: &[String]) -> Result<Option<Forecaster>, ForecastError> {
     let models = folder(data_dir);
     let stands = |version: &&u64| !models.join(family).join(version.to_string()).join(ROLLED_BACK).exists();
-    let version = versions(&models, family).iter().rev().find(stands).copied()?;
-    Forecaster::load(&models, &format!("{family}/{version}"), Some(targets)).ok()
+    let version = versions(&models, family).iter().rev().find(stands).copied();
+    version.map(|v| Forecaster::load(&models, &format!("{family}/{v}"), Some(targets))).transpose()
 }
 
 /// When a site's load model was last judged: the schedule goes on from there after a restart.

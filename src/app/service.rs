@@ -43,9 +43,9 @@ const SYNC_LOCK_STEP: Duration = Duration::from_secs(2);
 /// How long the end of the service waits for its tasks, and then for work that nobody waits for (a training).
 const DRAIN: Duration = Duration::from_secs(3);
 const LEFT: Duration = Duration::from_millis(500);
-/// How often finished days are looked for, and how soon after the start.
+/// How soon a day that has just become over is sealed, and how often late rows of older ones are looked for.
+const SEAL_SOON: Duration = Duration::from_secs(30);
 const SEAL_EVERY: Duration = Duration::from_secs(900);
-const SEAL_FIRST: Duration = Duration::from_secs(60);
 
 /// The models of a site, and what was wrong with those that are not there.
 #[derive(Default)]
@@ -77,9 +77,13 @@ pub fn load_models(config: &Config, site: &ConfiguredSite) -> Models {
         }
     }
     if let Some(name) = &site.file.control.load_model {
-        if let Some(own) = super::retrain::newest(&config.data_dir, name, &targets(site)) {
-            models.load = Some(own);
-            return models;
+        match super::retrain::newest(&config.data_dir, name, &targets(site)) {
+            Ok(Some(own)) => {
+                models.load = Some(own);
+                return models;
+            }
+            Ok(None) => {}
+            Err(e) => models.findings.push(format!("{e}; the shipped load model is in force until the next training")),
         }
         let version = super::train::versions(&config.models_dir, name).last().copied().unwrap_or(1);
         match Forecaster::load(&config.models_dir, &format!("{name}/{version}"), Some(&targets(site))) {
@@ -311,15 +315,20 @@ fn serve_http(
 
 /// Seals the days that lie `hot_days` behind a site's clock, and drops what is older than it is kept.
 async fn keep_days(sites: Vec<Arc<SiteShared>>, store: Arc<dyn Store>, in_force: InForce, mut stop: watch::Receiver<bool>) {
-    let mut pause = SEAL_FIRST;
+    // By site: the day of its clock when it was last looked at, and when that was.
+    let mut looked: Vec<Option<(crate::time::Timestamp, std::time::Instant)>> = vec![None; sites.len()];
     loop {
         tokio::select! {
-            () = tokio::time::sleep(pause) => pause = SEAL_EVERY,
+            () = tokio::time::sleep(SEAL_SOON) => {}
             _ = stop.changed() => return,
         }
         let settings = in_force.borrow().store.clone();
-        for site in &sites {
+        for (site, looked) in sites.iter().zip(&mut looked) {
             let Some(clock) = site.core().ingest.clock() else { continue };
+            if looked.is_some_and(|(day, at)| day == clock.day_start() && at.elapsed() < SEAL_EVERY) {
+                continue;
+            }
+            *looked = Some((clock.day_start(), std::time::Instant::now()));
             let meters = site.meter_points();
             let (store, id, settings) = (Arc::clone(&store), site.id().to_owned(), settings.clone());
             let done = tokio::task::spawn_blocking(move || {

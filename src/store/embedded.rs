@@ -23,7 +23,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 /// The mark of the directory's format, in its file `FORMAT`: a name and a number that grows with each change of what lies there.
 pub const FORMAT: &str = "tramuntana-store 2";
-/// Rows of the head that make it be flushed into chunks, and the log's bytes and entries that do.
+/// Rows of the head that make it be flushed into chunks, and the log's bytes and entries that do: so many a point of all sites (where chunks
+/// have stopped getting denser, and a vector that doubles is nearly full), within these bounds.
+const HEAD_ROWS_A_POINT: usize = 240;
+const HEAD_ROWS_MIN: usize = 1 << 16;
 pub const HEAD_ROWS: usize = 1 << 20;
 const LOG_BYTES: usize = 24 << 20;
 const LOG_ENTRIES: u64 = 16_384;
@@ -305,6 +308,12 @@ fn newest(hot: &Hot, w: &mut Waiting, site: u16, point: PointId) -> Result<Stamp
 }
 
 impl State {
+    /// Rows that the head may have. A small site's head that grew for half a day would be memory that only grows, and a long way back after a crash.
+    fn head_rows(&self) -> usize {
+        let points: usize = self.sites.values().map(|s| s.points.len()).sum();
+        (points * HEAD_ROWS_A_POINT).clamp(HEAD_ROWS_MIN, HEAD_ROWS)
+    }
+
     /// Makes the head again from the log.
     fn replay(&mut self, hot: &Hot) -> Result<(), StoreError> {
         self.head = Head::default();
@@ -404,7 +413,7 @@ impl Store for Embedded {
                 Ok(Appended { stored: new.len() as u64, duplicates })
             })
             .inspect(|_| {
-                let full = state.head.rows >= HEAD_ROWS || state.logged_bytes >= LOG_BYTES;
+                let full = state.head.rows >= state.head_rows() || state.logged_bytes >= LOG_BYTES;
                 if full || state.logged.end - state.logged.start >= LOG_ENTRIES {
                     // The batch is in the log; a failure here is met again, and told, by the next write.
                     let _ = self.write(state, flush);

@@ -13,6 +13,9 @@ Needs mosquitto, apache2-utils, victoria-metrics (Debian); fastapi, uvicorn, pan
 import argparse, json, os, pathlib, re, shutil, socket, subprocess, sys, tempfile, threading, time, urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+from tools import program
+
 os.environ["PATH"] += ":/usr/sbin"
 PEER = '''
 import json, pandas as pd
@@ -84,8 +87,9 @@ def paced(url, rate, seconds):
 
 def main():
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("--bin", default=os.environ.get("CARGO_TARGET_DIR", str(ROOT / "target")) + "/release/tramuntana")
+    words.add_argument("--bin")
     given = words.parse_args()
+    given.bin = program(given.bin)
     scratch = pathlib.Path(tempfile.mkdtemp(prefix="tramuntana-api-"))
     children = []
 

@@ -19,6 +19,9 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(HERE))
+from tools import program
+
 PEERS = HERE / "it/peers"
 PACKS = ["eu-2024-1364", "iso-30134", "energy-per-gpu-hour"]
 
@@ -36,8 +39,9 @@ def cost(command):
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("--rounds", type=int, default=5)
-    p.add_argument("--binary", default=HERE.parent / "target/release/tramuntana")
+    p.add_argument("--binary")
     a = p.parse_args()
+    a.binary = program(a.binary)
     work = Path(tempfile.mkdtemp(prefix="report-bench-"))
     try:
         run = lambda *c: subprocess.run([str(x) for x in c], check=True, stdout=subprocess.DEVNULL)

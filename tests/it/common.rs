@@ -94,12 +94,22 @@ pub struct Service {
 
 /// Serves a configuration.
 pub fn serve(config: &str, broker: &str, data: &Path) -> Service {
-    let port = free_port();
-    let listen = format!("127.0.0.1:{port}");
+    serve_with(config, &["--broker", broker], data, Stdio::null())
+}
+
+/// The same with more arguments; what it says goes to the end of a file.
+pub fn serve_logged(config: &Path, more: &[&str], data: &Path, log: &Path) -> Service {
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(log).expect("a log");
+    serve_with(&config.to_string_lossy(), more, data, log.into())
+}
+
+fn serve_with(config: &str, more: &[&str], data: &Path, log: Stdio) -> Service {
+    let listen = format!("127.0.0.1:{}", free_port());
     let data = data.to_string_lossy();
-    let child = command(&["serve", "--config", config, "--broker", broker, "--data-dir", &data, "--listen", &listen])
+    let child = command(&["serve", "--config", config, "--data-dir", &data, "--listen", &listen])
+        .args(more)
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(log)
         .spawn()
         .expect("serve starts");
     let child = Kept(child);

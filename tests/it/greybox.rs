@@ -58,6 +58,15 @@ fn a_day_and_a_half_of_an_excited_plant_is_enough_for_the_gates() {
     assert!(std::fs::read_to_string(dir.join("card.toml")).expect("a card").contains("leak_pct_per_k"));
     let mut other = site.clone();
     other.actuators.swap(0, 1);
+    let (file, text) = (dir.join("model.json"), std::fs::read_to_string(dir.join("model.json")).expect("a model"));
+    let newer = text.replacen("\"format\":1", "\"format\":2", 1);
+    assert_ne!(text, newer);
+    std::fs::write(&file, newer).expect("written");
+    let refused = greybox::load(&dir, &site).expect_err("a newer format").to_string();
+    assert!(refused.contains("format 2") && refused.contains("learnt anew"), "{refused}");
+    // One from before there were formats is of the first.
+    std::fs::write(&file, text.replacen("\"format\":1,", "", 1)).expect("written");
+    greybox::load(&dir, &site).expect("of the first format");
     let refused = greybox::load(&dir, &other).expect_err("another plant").to_string();
     assert!(refused.contains("another plant"), "{refused}");
     std::fs::remove_dir_all(&root).expect("removed");

@@ -3,10 +3,9 @@
 //!
 //! They say SKIPPED where Mosquitto is missing.
 
-use crate::common::{Kept, Service, command, free_port, get, mosquitto, scratch, site, wait};
+use crate::common::{Service, free_port, get, mosquitto, scratch, serve_logged, site, wait};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use tramuntana::time::Timestamp;
 
@@ -26,18 +25,7 @@ fn config(dir: &Path, name: &str) -> PathBuf {
 }
 
 fn serve(dir: &Path, name: &str, config: &Path, broker: u16) -> Service {
-    let port = free_port();
-    let (listen, data) = (format!("127.0.0.1:{port}"), dir.join(name));
-    let log = std::fs::OpenOptions::new().create(true).append(true).open(dir.join(format!("{name}.log"))).expect("a log");
-    let child = command(&["serve", "--config", &config.to_string_lossy(), "--broker", &format!("mqtt://127.0.0.1:{broker}")])
-        .args(["--data-dir", &data.to_string_lossy(), "--listen", &listen])
-        .stdout(Stdio::null())
-        .stderr(log)
-        .spawn()
-        .expect("serve starts");
-    let api = format!("http://{listen}");
-    wait("the API", || ureq::get(format!("{api}/api/v1/session")).call().is_ok());
-    Service { child: Kept(child), api }
+    serve_logged(config, &["--broker", &format!("mqtt://127.0.0.1:{broker}")], &dir.join(name), &dir.join(format!("{name}.log")))
 }
 
 /// What a service says of its standing: `Null` = in charge.

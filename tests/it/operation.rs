@@ -2,7 +2,7 @@
 //!
 //! They say SKIPPED where Mosquitto is missing. Each test brings its own broker on a free port.
 
-use crate::common::{Kept, Service, command, free_port, mosquitto, scratch, wait};
+use crate::common::{Service, command, free_port, mosquitto, scratch, serve_logged, wait};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -89,17 +89,7 @@ unit = "1"
 
 /// Serves a configuration; what it says goes into `<dir>/serve.log`.
 fn serve(dir: &Path, config: &Path, data: &Path) -> Service {
-    let port = free_port();
-    let listen = format!("127.0.0.1:{port}");
-    let log = std::fs::OpenOptions::new().create(true).append(true).open(dir.join("serve.log")).expect("a log");
-    let child = command(&["serve", "--config", &config.to_string_lossy(), "--data-dir", &data.to_string_lossy(), "--listen", &listen])
-        .stdout(std::process::Stdio::null())
-        .stderr(log)
-        .spawn()
-        .expect("serve starts");
-    let api = format!("http://{listen}");
-    wait("the API", || ureq::get(format!("{api}/api/v1/session")).call().is_ok());
-    Service { child: Kept(child), api }
+    serve_logged(config, &[], data, &dir.join("serve.log"))
 }
 
 /// The sum of a metric over its labels.

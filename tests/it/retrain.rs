@@ -86,14 +86,14 @@ fn a_challenger_is_promoted_only_if_it_is_better_and_a_drifted_model_is_never_ta
 
     // Two days are too few to train on.
     assert!(challenge(None, start() + Span::hours(48)).is_none());
-    assert!(newest(&dir, FAMILY, &targets).is_none());
+    assert!(newest(&dir, FAMILY, &targets).unwrap().is_none());
 
     // Nobody in force: the first one is taken, and lies on disk with its standing.
     let (standing, first) = challenge(None, now).unwrap();
     let first = first.unwrap();
     assert_eq!((standing.verdict, first.name()), (Verdict::Promoted, "hall-load/1"));
     assert!(standing.champion_score.is_none() && standing.challenger_score < 0.9, "{standing:?}");
-    assert_eq!(newest(&dir, FAMILY, &targets).unwrap().name(), "hall-load/1");
+    assert_eq!(newest(&dir, FAMILY, &targets).unwrap().unwrap().name(), "hall-load/1");
     let on_disk: serde_json::Value = serde_json::from_slice(&std::fs::read(dir.join("models/hall-load/1/standing.json")).unwrap()).unwrap();
     assert_eq!(on_disk["verdict"], "promoted");
 
@@ -121,7 +121,20 @@ fn a_challenger_is_promoted_only_if_it_is_better_and_a_drifted_model_is_never_ta
     let drift = drifted(&second).expect("its errors are many times those of its score");
     let text = set_aside(&store, &dir, "hall", second.name(), first.name(), drift, now + Span::hours(24)).unwrap();
     assert!(text.contains("hall-load/2") && text.contains("hall-load/1 is in force again"), "{text}");
-    assert_eq!(newest(&dir, FAMILY, &targets).unwrap().name(), "hall-load/1");
+    assert_eq!(newest(&dir, FAMILY, &targets).unwrap().unwrap().name(), "hall-load/1");
+
+    // One of an older format is refused, with its file, and not passed over in silence.
+    let (model, card) = (dir.join("models/hall-load/1/model.json"), dir.join("models/hall-load/1/card.toml"));
+    let text = std::fs::read_to_string(&model).unwrap();
+    let older = text.replacen("\"format\":3", "\"format\":2", 1);
+    assert_ne!(text, older);
+    let digest = |t: &str| blake3::hash(t.as_bytes()).to_hex().to_string();
+    let told = std::fs::read_to_string(&card).unwrap().replace(&digest(&text), &digest(&older));
+    std::fs::write(&model, older).unwrap();
+    std::fs::write(&card, told).unwrap();
+    let why = newest(&dir, FAMILY, &targets).err().expect("an older format").to_string();
+    assert!(why.contains("model.json") && why.contains("format"), "{why}");
+    println!("{why}");
 
     // All of it is in the records, in order.
     let records = store.records("forecast", "hall", Timestamp(0), Timestamp(i64::MAX), 9).unwrap();

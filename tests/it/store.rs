@@ -492,6 +492,15 @@ fn what_is_exported_can_be_imported_and_is_the_same() {
     std::fs::write(&day, bytes).unwrap();
     let (ok, text) = tramuntana(&["store", "verify", "--data-dir", &dir_b]);
     assert!(!ok && text.contains("damaged"), "{text}");
+    // Steps in the place of rows, and what is no Parquet: refused with the file's name, also by who reads it.
+    let steps = b.join("sealed/hq/5m").join(day.file_name().unwrap());
+    for bytes in [std::fs::read(&steps).unwrap(), b"x".to_vec()] {
+        std::fs::write(&day, bytes).unwrap();
+        for args in [["store", "verify", "--data-dir", &dir_b].as_slice(), &["store", "export", "--data-dir", &dir_b, "--site", "hq"]] {
+            let (ok, text) = tramuntana(args);
+            assert!(!ok && text.contains("raw") && text.contains("damaged") && !text.contains("panicked"), "{text}");
+        }
+    }
 }
 
 #[test]

@@ -102,7 +102,7 @@ fn bridged(
     let data = dir.join("data");
     std::fs::create_dir_all(&data).map_err(|e| format!("{}: {e}; give another --data-dir", data.display()))?;
     if let Some(models) = models {
-        copy(models, &data.join("models")).map_err(|e| format!("{}: {e}", models.display()))?;
+        copy_folder(models, &data.join("models")).map_err(|e| format!("{}: {e}", models.display()))?;
     }
     let (theirs, ours) = (EmbeddedBroker::start()?, EmbeddedBroker::start()?);
     let overrides = Overrides { broker: Some(ours.url()), data_dir: Some(data), listen: None };
@@ -130,12 +130,12 @@ fn bridged(
 }
 
 /// Copies a folder of files and folders.
-fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(to)?;
     for entry in std::fs::read_dir(from)? {
         let entry = entry?;
         let into = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() { copy(&entry.path(), &into)? } else { std::fs::copy(entry.path(), into).map(|_| ())? }
+        if entry.file_type()?.is_dir() { copy_folder(&entry.path(), &into)? } else { std::fs::copy(entry.path(), into).map(|_| ())? }
     }
     Ok(())
 }

@@ -4,12 +4,12 @@
 //! was changed by hand into something inconsistent; numbers only grow.
 
 use super::basis::{Axis, Shape};
-use super::model::{GreyBox, Part};
+use super::model::{FORMAT, GreyBox, Part};
 use super::motion;
 use super::report::report;
 use crate::plant::identified::Binding;
 use crate::site::SiteFile;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// Largest model file that is read.
@@ -24,6 +24,14 @@ pub enum Trial {
     File { path: PathBuf, why: String },
     #[error("{path}: made for another plant: {what}; remove the folder, or learn anew with `tramuntana identify`", path = path.display())]
     Mismatch { path: PathBuf, what: String },
+    #[error("{path}: written in format {found}, this program reads format {FORMAT}; run the version that wrote it, or remove the folder: the plant is learnt anew", path = path.display())]
+    Format { path: PathBuf, found: u32 },
+}
+
+/// What is read of a file before anything else: what is in one of another format need not be what this program expects.
+#[derive(Deserialize)]
+struct Mark {
+    format: Option<u32>,
 }
 
 /// The card: what the model is, in words and figures.
@@ -120,7 +128,12 @@ pub fn load(dir: &Path, site: &SiteFile) -> Result<GreyBox, Trial> {
         return Err(bad(format!("{size} bytes, more than the {FILE_MAX} that a model may have")));
     }
     let text = std::fs::read_to_string(&path).map_err(|e| bad(e.to_string()))?;
-    let model: GreyBox = serde_json::from_str(&text).map_err(|e| bad(format!("line {}, column {}: {e}", e.line(), e.column())))?;
+    let parsed = |e: serde_json::Error| bad(format!("line {}, column {}: {e}", e.line(), e.column()));
+    let mark: Mark = serde_json::from_str(&text).map_err(parsed)?;
+    if let Some(found) = mark.format.filter(|f| *f != FORMAT) {
+        return Err(Trial::Format { path, found });
+    }
+    let model: GreyBox = serde_json::from_str(&text).map_err(parsed)?;
     let want = Binding { kinds: model.binding.kinds.clone(), ..Binding::of(site) };
     if let Some(what) = model.binding.differs(&want) {
         return Err(Trial::Mismatch { path, what });

@@ -6,7 +6,7 @@
 use super::basis::{Shape, Variables, dictionary, weather_of};
 use super::leak;
 use super::machines::{MACHINES_MAX, Machine, threshold};
-use super::model::{GreyBox, It, Limited, Meter, Part, Term, usable};
+use super::model::{FORMAT, GreyBox, It, Limited, Meter, Part, Term, usable};
 use super::motion;
 use super::solve::{Normal, Solution, Strength, solve};
 use crate::plant::identified::{Binding, Row};
@@ -340,6 +340,7 @@ pub fn fit(rows: &[Row], step: Span, site: &SiteFile, binding: &Binding, name: &
     };
     let it = It { intercept_kw: 0.0, per_load: vec![], leak: Default::default(), chips: None, coolant: vec![], sigma_kw: 0.0 };
     let mut model = GreyBox {
+        format: FORMAT,
         name: name.to_owned(),
         binding: binding.clone(),
         variables: v,

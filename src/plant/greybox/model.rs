@@ -96,10 +96,19 @@ pub struct It {
     pub sigma_kw: f64,
 }
 
+/// The format of a model's file, its key `format`: a number that grows with each change of what it means. Files without one are of the first.
+pub const FORMAT: u32 = 1;
+
+fn first() -> u32 {
+    1
+}
+
 /// A plant as some hours to weeks of its telemetry describe it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GreyBox {
+    #[serde(default = "first")]
+    pub format: u32,
     pub name: String,
     pub binding: Binding,
     pub variables: Variables,

@@ -14,11 +14,14 @@ pub const GROUP_ROWS: usize = 32_768;
 
 /// What a file's row is: a row, or a step of rows.
 pub trait Entry: Copy {
+    /// A file of steps?
+    const STEPS: bool;
     fn push(&self, columns: &mut Columns);
     fn read(columns: &Columns, i: usize) -> Self;
 }
 
 impl Entry for Row {
+    const STEPS: bool = false;
     fn push(&self, c: &mut Columns) {
         c.at_ms.push(self.at.0);
         c.ns.push(self.ns as i32);
@@ -31,6 +34,7 @@ impl Entry for Row {
 }
 
 impl Entry for Step {
+    const STEPS: bool = true;
     fn push(&self, c: &mut Columns) {
         c.at_ms.push(self.at.0);
         for (column, value) in c.values.iter_mut().zip([trimmed(self), self.min, self.max]) {
@@ -119,7 +123,7 @@ impl<T: Entry> Cursor<T> {
         if !path.is_file() {
             return Ok(None);
         }
-        Ok(Some(Cursor { table: TableReader::open(path)?, group: 0, columns: None, next: 0, out: Vec::new() }))
+        Ok(Some(Cursor { table: TableReader::open(path, T::STEPS)?, group: 0, columns: None, next: 0, out: Vec::new() }))
     }
 
     pub fn table(&self) -> &TableReader {

@@ -196,8 +196,8 @@ pub struct TableReader {
 }
 
 impl TableReader {
-    /// Opens a file of rows or steps; refuses one that has other columns.
-    pub fn open(path: &Path) -> Result<TableReader, StoreError> {
+    /// Opens a file of rows, or of steps; refuses one that has other columns.
+    pub fn open(path: &Path, steps: bool) -> Result<TableReader, StoreError> {
         let file = File::open(path).map_err(|e| StoreError::io(path, &e))?;
         let reader = SerializedFileReader::new(file).map_err(|e| fault(path, e))?;
         let schema = reader.metadata().file_metadata().schema_descr_ptr();
@@ -208,14 +208,14 @@ impl TableReader {
             columns.len() == names.len()
                 && columns.iter().zip(names).all(|(have, want)| (have.0.as_str(), have.1, have.2) == (want.0, want.1, true))
         };
-        let raw = [
+        let rows_columns = [
             ("point", Physical::INT32),
             ("at_ms", Physical::INT64),
             ("value", Physical::DOUBLE),
             ("quality", Physical::INT32),
             ("ns", Physical::INT32),
         ];
-        let steps = [
+        let steps_columns = [
             ("point", Physical::INT32),
             ("at_ms", Physical::INT64),
             ("mean", Physical::DOUBLE),
@@ -224,9 +224,10 @@ impl TableReader {
             ("count", Physical::INT32),
             ("quality", Physical::INT32),
         ];
-        let steps = named(&steps);
-        if !steps && !named(&raw) && !named(&raw[..4]) {
-            return Err(StoreError::Damaged { dir: path.into(), why: "its columns are not those of a sealed day".into() });
+        let fits = if steps { named(&steps_columns) } else { named(&rows_columns) || named(&rows_columns[..4]) };
+        if !fits {
+            let what = if steps { "steps" } else { "rows" };
+            return Err(StoreError::Damaged { dir: path.into(), why: format!("its columns are not those of a sealed day's {what}") });
         }
         Ok(TableReader { reader, steps, path: path.into() })
     }

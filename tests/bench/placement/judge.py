@@ -14,6 +14,7 @@ import sys
 import time
 
 import highspy
+from curve import piecewise
 
 INF = highspy.kHighsInf
 
@@ -137,11 +138,6 @@ def build(p):
             m.row(0, 0, load[i][k] + [(v, -q) for v, q in total])
             constant -= h * at(base)
     return m, constant
-
-
-def piecewise(c, x):
-    i = min(max(int((x - c["first"]) // c["step"]), 0), len(c["total"]) - 2)
-    return c["total"][i] + (x - c["first"] - i * c["step"]) * (c["total"][i + 1] - c["total"][i]) / c["step"]
 
 
 def main():

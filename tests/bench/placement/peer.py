@@ -14,6 +14,7 @@ import time
 
 import highspy
 import numpy as np
+from curve import piecewise
 
 INF = highspy.kHighsInf
 
@@ -129,11 +130,6 @@ def build(p):
                 m.put(load_row[i][k], d, -1.0)
             constant -= h * piecewise(c, base)
     return m, constant
-
-
-def piecewise(c, x):
-    i = min(max(int((x - c["first"]) // c["step"]), 0), len(c["total"]) - 2)
-    return c["total"][i] + (x - c["first"] - i * c["step"]) * (c["total"][i + 1] - c["total"][i]) / c["step"]
 
 
 def main():
