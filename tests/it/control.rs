@@ -551,7 +551,7 @@ fn closed_loop_on_the_shipped_plants() {
             println!("   {:?}", tally.rows().iter().filter(|r| !r.0.ends_with("requests")).collect::<Vec<_>>());
             println!("   {} | {}", c.mode().name(), c.last().map_or("", |r| r.explanation.as_str()));
             if std::env::var("TRAMUNTANA_OPTIMUM").is_ok() {
-                let found = optimum::run(h, optimum::Search::default(), &optimum::reserves(&file), None);
+                let found = optimum::run(h, optimum::Search::default(), &optimum::reserves(&site), None);
                 let best = found.account;
                 println!(
                     "   components fixed {:.0?}\n   ours {:.0?}\n   best {:.0?}",
