@@ -205,7 +205,7 @@ pub struct Limit {
     /// anybody can answer. It is not counted together with a step of the load: one thing goes wrong at a time.
     #[serde(default)]
     pub reserve: f64,
-    /// As [`Limit::reserve`], as a share of the distance to the setpoint of the actuator `reserve_over`: a chip's rise over its coolant grows by so
+    /// As [`Limit::reserve`], and kept where it is the larger, as a share of the distance to the setpoint of the actuator `reserve_over`: a chip's rise over its coolant grows by so
     /// much when a pump is lost, be it large or small.
     #[serde(default)]
     pub reserve_share: f64,
@@ -234,7 +234,8 @@ impl Limit {
         // Not known = in full.
         let part = |l: &ReserveLeft| setpoint(&l.by).map(|asked| (asked - l.left) / (l.full - l.left)).filter(|p| p.is_finite());
         let part = self.reserve_left.as_ref().and_then(part).map_or(1.0, |p| p.clamp(0.0, 1.0));
-        self.reserve + if rise.is_finite() { self.reserve_share * part * rise } else { 0.0 }
+        // One thing goes wrong at a time: the larger of the two.
+        self.reserve.max(if rise.is_finite() { self.reserve_share * part * rise } else { 0.0 })
     }
 }
 
