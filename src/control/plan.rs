@@ -517,8 +517,9 @@ impl Search<'_> {
         sum + self.excess(false)
     }
 
-    /// How far the rollout in `out` passes the tightened limits, or (`reserves`) those that have a reserve with that in place of
-    /// a smaller margin: what is lost may take the margin, not the limit. A limit that is passed already is not charged for the first step: no plan can change that.
+    /// How far the rollout in `out` passes the tightened limits, or (`reserves`) those that have a reserve with that in place of a
+    /// smaller margin: what is lost may take the margin, not the limit. A limit that is passed already is not charged for the first
+    /// step: no plan can change that.
     fn excess(&self, reserves: bool) -> f64 {
         let mut sum = 0.0;
         for (i, l) in self.site.limits.iter().enumerate().filter(|(_, l)| !reserves || l.has_reserve()) {
@@ -532,7 +533,9 @@ impl Search<'_> {
                 {
                     sum += (keep - self.distance(i, v)).max(0.0);
                 }
-                if let Some(a) = &l.actuator
+                // A setpoint neither grows with the load nor with what is lost: it is counted once, under the ramp.
+                if !reserves
+                    && let Some(a) = &l.actuator
                     && let Some(j) = self.site.actuators.iter().position(|x| x.id == *a)
                 {
                     // A setpoint is no surprise.

@@ -205,8 +205,8 @@ pub struct Limit {
     /// anybody can answer. It is not counted together with a step of the load: one thing goes wrong at a time.
     #[serde(default)]
     pub reserve: f64,
-    /// As [`Limit::reserve`], and kept where it is the larger, as a share of the distance to the setpoint of the actuator `reserve_over`: a chip's rise over its coolant grows by so
-    /// much when a pump is lost, be it large or small.
+    /// As [`Limit::reserve`], and kept where it is the larger, as a share of the distance to the setpoint of the actuator
+    /// `reserve_over`: a chip's rise over its coolant grows by so much when a pump is lost, be it large or small.
     #[serde(default)]
     pub reserve_share: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]

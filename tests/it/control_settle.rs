@@ -61,6 +61,18 @@ fn a_pin_and_a_limit_are_not_waited_for() {
 }
 
 #[test]
+fn a_reserve_at_a_limit_of_a_setpoint_is_no_trouble() {
+    let text = SITE.replace("id = \"dew\"\n", "id = \"dew\"\nreserve = 1.0\n");
+    assert_ne!(text, SITE);
+    let at = [22.0, 80.0];
+    let mut v = view(Timestamp(0), at, 800.0, 19.0, 12.0);
+    let without = planned(&v, &start(at, None, None), Span(0));
+    v.site = Arc::new(SiteFile::parse(Path::new("test/site.toml"), &text).expect("a site file"));
+    let with = planned(&v, &start(at, None, None), Span(0));
+    assert_eq!(with.targets, without.targets, "a setpoint far from its limit keeps what it was");
+}
+
+#[test]
 fn a_reserve_grows_with_the_rise_over_the_coolant() {
     let with = |lines: &str| {
         let text = SITE.replace("max = 83.0\n", &format!("max = 83.0\n{lines}"));
@@ -83,6 +95,12 @@ fn a_reserve_grows_with_the_rise_over_the_coolant() {
     let reserve = |flow: f64| limit.reserve_at(75.0, |id| Some(if id == "flow" { flow } else { 30.0 }));
     for (flow, kept) in [(100.0, 27.0), (85.0, 13.5), (70.0, 0.0), (50.0, 0.0), (f64::NAN, 27.0)] {
         assert!((reserve(flow) - kept).abs() < 1e-9, "{flow} %: {}", reserve(flow));
+    }
+    // Two losses do not add up: the larger counts.
+    let both = with("reserve = 20.0\nreserve_share = 0.6\nreserve_over = \"water\"\n").expect("a site file");
+    for (value, kept) in [(75.0, 27.0), (50.0, 20.0)] {
+        let found = both.limits[0].reserve_at(value, |_| Some(30.0));
+        assert!((found - kept).abs() < 1e-9, "{value} °C: {found}");
     }
     v.site = Arc::new(left);
     let slow = planned(&v, &start(at, None, None), Span(0));
