@@ -103,7 +103,7 @@ pub fn cases(n: usize, seed: u64, words: &[String]) -> Vec<Case> {
     (0..if kinds.is_empty() { 0 } else { n })
         .map(|i| Case {
             kind: kinds[i % kinds.len()],
-            site: SITES[(i / kinds.len() + i) % SITES.len()],
+            site: SITES[(i / kinds.len() + i % kinds.len()) % SITES.len()],
             seed: seed + (i / kinds.len()) as u64,
         })
         .collect()
