@@ -130,7 +130,7 @@ impl Brain {
             history: None,
             open: None,
             waits_for: String::new(),
-            loads: site.loops.iter().map(|l| (l.load.clone(), empty.clone())).collect(),
+            loads: site.loads().into_iter().map(|l| (l.to_owned(), empty.clone())).collect(),
             dry_bulb: empty.clone(),
             wet_bulb: empty,
             site,
@@ -276,6 +276,7 @@ impl Brain {
             wet_bulb_c: view.weather.wet_bulb_c,
             dew_point_c: role("room_dew_point"),
             loops: self.site.loops.iter().map(|l| [role(&l.supply), role(&l.return_), role(&l.load)]).collect(),
+            own_loads_kw: self.site.own_loads().into_iter().map(role).collect(),
             limits: self
                 .site
                 .limits
@@ -317,12 +318,15 @@ impl Brain {
         if let Some(f) = &mut self.forecaster {
             self.forecasts = f.cycle(now, &window);
         }
-        for (l, load) in self.site.loops.iter().zip(&mut view.loads) {
-            let shown = self.loads.get(&l.load).map_or(f64::NAN, |s| steepest(s, RAMP, RISE_QUANTILE));
-            load.ramp_kw = shown.max(self.stepped(view.roles.get(&l.load).map_or(f64::NAN, |a| a.value)));
+        for (l, load) in self.site.loads().into_iter().zip(&mut view.loads) {
+            let shown = self.loads.get(l).map_or(f64::NAN, |s| steepest(s, RAMP, RISE_QUANTILE));
+            let now_kw = view.roles.get(l).map_or(f64::NAN, |a| a.value);
+            load.ramp_kw = shown.max(self.stepped(l, now_kw));
+            // Nobody forecasts it yet: it stays, and may grow by a share.
+            load.p90_kw.iter_mut().filter(|kw| kw.is_finite()).for_each(|kw| *kw = self.rated(l, now_kw, *kw));
         }
-        for (i, l) in self.site.loops.iter().enumerate() {
-            let Some(f) = self.forecasts.iter().find(|f| f.target == l.load).filter(|f| !f.points.is_empty()) else { continue };
+        for (i, l) in self.site.loads().into_iter().enumerate() {
+            let Some(f) = self.forecasts.iter().find(|f| f.target == l).filter(|f| !f.points.is_empty()) else { continue };
             let ahead = f.every(self.controller.tuning().step, PLAN_STEPS);
             view.loads[i] = LoadForecast {
                 p10_kw: ahead.iter().map(|a| a.p10).collect(),
@@ -410,15 +414,15 @@ impl Brain {
     }
 
     /// A load after the step that the site file says it may take, never beyond the racks' rating; NaN where it says none.
-    fn stepped(&self, now_kw: f64) -> f64 {
+    fn stepped(&self, load: &str, now_kw: f64) -> f64 {
         let share = self.site.control.load_step;
-        if share <= 0.0 {
-            return f64::NAN;
-        }
+        if share <= 0.0 { f64::NAN } else { self.rated(load, now_kw, now_kw * (1.0 + share)) }
+    }
+
+    /// A load that may come, no more than the racks' rating allows, unless it is beyond that now.
+    fn rated(&self, load: &str, now_kw: f64, kw: f64) -> f64 {
         let rated = |r: &RackPoints| self.site.partitions.get(r.partition).map_or(0.0, |p| p.rack_rating_kw);
-        let rating_kw: f64 = self.racks.iter().map(rated).sum();
-        let stepped = now_kw * (1.0 + share);
-        if rating_kw > 0.0 { stepped.min(rating_kw.max(now_kw)) } else { stepped }
+        self.site.rating_kw(load, self.racks.iter().map(rated)).map_or(kw, |rating| kw.min(rating.max(now_kw)))
     }
 
     /// Closes the account of the recommendation that was in force during a row: what the plant would have used at the
@@ -464,6 +468,11 @@ impl Brain {
             // Loops may share a load; the last one pushes the same value again.
             if let (Some(series), Some(values)) = (self.loads.get_mut(&l.load), row.loops.get(i)) {
                 series.push(row.at, values[2], keep);
+            }
+        }
+        for (l, kw) in self.site.own_loads().into_iter().zip(&row.own_loads_kw) {
+            if let Some(series) = self.loads.get_mut(l) {
+                series.push(row.at, *kw, keep);
             }
         }
         self.dry_bulb.push(row.at, row.dry_bulb_c, keep);

@@ -28,6 +28,8 @@ pub struct Row {
     pub dew_point_c: f64,
     /// Supply, return, load of each loop.
     pub loops: Vec<[f64; 3]>,
+    /// Loads that limits have of their own.
+    pub own_loads_kw: Vec<f64>,
     /// Value, max, min of each limit.
     pub limits: Vec<[f64; 3]>,
     /// Asked, in force, measured of each actuator.
@@ -53,6 +55,7 @@ impl Row {
         .chain(self.limits.iter_mut().flatten())
         .chain(self.actuators.iter_mut().flatten())
         .chain(self.meters_kw.iter_mut())
+        .chain(self.own_loads_kw.iter_mut())
     }
 }
 

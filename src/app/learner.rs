@@ -210,7 +210,7 @@ pub fn row_of(row: &journal::Row, tick: Span, dew_point_c: f64, gpu_utilisation_
     identified::Row {
         at: Timestamp(row.at.0 - tick.0),
         in_force: row.actuators.iter().map(|a| a[1]).collect(),
-        loads_kw: row.loops.iter().map(|l| l[2]).collect(),
+        loads_kw: row.loops.iter().map(|l| l[2]).chain(row.own_loads_kw.iter().copied()).collect(),
         weather: crate::signal::weather::Weather { dry_bulb_c: row.dry_bulb_c, wet_bulb_c: row.wet_bulb_c, dew_point_c },
         room_dew_point_c: row.dew_point_c,
         gpus_allocated: row.gpus,

@@ -70,8 +70,8 @@ pub fn outlook(brain: &Brain, view: &View, recommendation: Option<&control::Reco
     let follow = recommendation.is_some_and(|r| r.mode == "auto");
     let mut outlook =
         Outlook { slot: SLOT, weather: weather.collect(), p50_kw: vec![vec![]; SLOTS], p90_kw: vec![vec![]; SLOTS], setpoints, follow };
-    for (l, now) in view.site.loops.iter().zip(&view.loads) {
-        let told = brain.forecasts.iter().find(|f| f.target == l.load).filter(|f| !f.points.is_empty());
+    for (l, now) in view.site.loads().into_iter().zip(&view.loads) {
+        let told = brain.forecasts.iter().find(|f| f.target == l).filter(|f| !f.points.is_empty());
         let ahead = told.map(|f| f.every(SLOT, SLOTS)).unwrap_or_default();
         for k in 0..SLOTS {
             let flat = |v: &Vec<f64>| v.first().copied().unwrap_or(f64::NAN);

@@ -594,10 +594,10 @@ pub fn assess(view: &View, model: Option<&dyn Predict>) -> Vec<Why> {
             )));
         }
     }
-    for (l, f) in view.site.loops.iter().zip(&view.loads) {
+    for (l, f) in view.site.loads().into_iter().zip(&view.loads) {
         let bad = |s: &[f64]| s.is_empty() || s.iter().any(|v| !v.is_finite());
-        if bad(&f.p50_kw) || bad(&f.p90_kw) || view.role(&l.load).is_stale() {
-            stale.push(format!("load of {}", l.id));
+        if bad(&f.p50_kw) || bad(&f.p90_kw) || view.role(l).is_stale() {
+            stale.push(format!("load {l}"));
         }
     }
     if !(view.weather.dry_bulb_c.is_finite() && view.weather.wet_bulb_c.is_finite()) {

@@ -59,6 +59,11 @@ pub fn explain(view: &View, plan: &Plan, items: &[Item], withheld: &[Withheld], 
     if let Some(b) = &expects.binding {
         text.push_str(&format!("; least margin {:.1} at {}", b.margin, b.name));
     }
+    if let Some((l, loss, kept)) = plan.reserved.as_ref().and_then(|(i, loss, kept)| Some((view.site.limits.get(*i)?, loss, kept)))
+        && *kept > l.margin
+    {
+        text.push_str(&format!("; {} keeps {kept:.1} for the loss of {loss}", l.name));
+    }
     if !expects.feasible {
         text.push_str("; no plan keeps every limit with its margin: this is the one that comes nearest");
     }

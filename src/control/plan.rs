@@ -11,7 +11,7 @@
 use super::objective::{Objective, Toll};
 use super::view::{RAMP, View};
 use crate::plant::predict::{Outcome, PlantState, Predict, StepInput};
-use crate::site::{Actuator, SiteFile};
+use crate::site::{Actuator, Reserve, SiteFile};
 use crate::time::Span;
 use std::collections::BTreeMap;
 
@@ -99,6 +99,8 @@ pub struct Plan {
     pub excess: f64,
     /// The limit that is nearest at p90, and its distance to the limit itself.
     pub binding: Option<(usize, f64)>,
+    /// The limit at which what is kept for a loss leaves least at the expected load: which loss, and what is kept for it.
+    pub reserved: Option<(usize, String, f64)>,
     /// Limits that the model knows nothing of.
     pub unknown_limits: Vec<usize>,
     pub rollouts: usize,
@@ -142,6 +144,8 @@ struct Search<'a> {
     p90: Vec<StepInput>,
     /// Some limit keeps a reserve.
     reserves: bool,
+    /// How much of its reserve each limit misses at the operators' setpoints, by step and limit: a plan need not keep that.
+    lacks: Vec<Vec<f64>>,
     out: Vec<Outcome>,
     /// `(low, high)` that `min` and `max` of each limit are counted from.
     reference: Vec<(f64, f64)>,
@@ -203,6 +207,7 @@ pub fn plan(view: &View, start: &Start, model: &dyn Predict, tuning: &Tuning) ->
         p50,
         p90,
         reserves,
+        lacks: vec![],
         out,
         reference,
         above,
@@ -237,6 +242,7 @@ fn supplies(site: &SiteFile) -> Vec<(usize, usize)> {
 /// Which load a rollout is asked for.
 #[derive(Clone, Copy, PartialEq)]
 enum Level {
+    /// Loops at their p50. What a limit has of its own counts at its p90: no energy hangs on it, and it may rise before anybody can answer.
     P50,
     /// p90, and at first the ramp that is to be reckoned with.
     Ramp,
@@ -250,7 +256,8 @@ fn inputs(view: &View, tuning: &Tuning, level: Level) -> Option<Vec<StepInput>> 
         .map(|k| {
             let mut loads_kw = Vec::with_capacity(view.loads.len());
             for l in &view.loads {
-                let series = if level == Level::P50 { &l.p50_kw } else { &l.p90_kw };
+                let of_loop = loads_kw.len() < view.site.loops.len();
+                let series = if level == Level::P50 && of_loop { &l.p50_kw } else { &l.p90_kw };
                 let mut v = *series.get(k).or(series.last())?;
                 if level == Level::Ramp && tuning.step.0 * k as i64 <= RAMP.0 - tuning.step.0 {
                     v = v.max(l.ramp_kw);
@@ -274,6 +281,7 @@ impl Search<'_> {
         self.hold_cost = self.objective.cost(&self.out);
         let fixed_kwh = self.constant_energy(&site.actuators.iter().map(|a| a.default).collect::<Vec<_>>());
         let fixed = (fixed_kwh, self.objective.cost(&self.out), self.objective.toll(&self.out));
+        self.lacks = self.lacks();
         let mut best = hold.clone();
         let mut best_score = self.score(&best, None);
         let hold_score = best_score;
@@ -547,10 +555,47 @@ impl Search<'_> {
         sum
     }
 
-    /// What the loss of one machine adds to limit `i` in step `k` of the plan, where `value` is expected.
+    /// See [`Search::lacks`]; of the rollout in `out`, at the operators' setpoints.
+    fn lacks(&self) -> Vec<Vec<f64>> {
+        let lack = |k: usize, i: usize| {
+            let value = self.out[k].limited.get(i).copied().filter(|v| v.is_finite());
+            value.map_or(0.0, |v| (self.needs(i, k, v) - self.distance(i, v)).max(0.0))
+        };
+        let limits = 0..self.site.limits.len();
+        (0..self.out.len()).map(|k| limits.clone().map(|i| lack(k, i)).collect()).collect()
+    }
+
+    /// What is kept of [`Search::needs`]: not what the operators' own setpoints would not survive either.
     fn reserve(&self, i: usize, k: usize, value: f64) -> f64 {
-        let setpoint = |id: &str| self.site.actuators.iter().position(|a| a.id == id).and_then(|j| self.p50[k].setpoints.get(j)).copied();
-        self.site.limits[i].reserve_at(value, setpoint)
+        self.needs(i, k, value) - self.lacks.get(k).and_then(|l| l.get(i)).copied().unwrap_or(0.0)
+    }
+
+    /// What the loss of one machine adds to limit `i` in step `k` of the plan, where `value` is expected.
+    fn needs(&self, i: usize, k: usize, value: f64) -> f64 {
+        self.site.limits[i].reserve_at(value, |id| self.setpoint(id, k))
+    }
+
+    /// See [`Plan::reserved`]; of the rollout in `out`, at the expected load.
+    fn reserved(&self) -> Option<(usize, String, f64)> {
+        let mut least: Option<(f64, usize, usize, f64)> = None;
+        for (i, _) in self.site.limits.iter().enumerate().filter(|(_, l)| l.has_reserve()) {
+            for (k, o) in self.out.iter().enumerate() {
+                let Some(v) = o.limited.get(i).copied().filter(|v| v.is_finite()) else { continue };
+                let spare = self.distance(i, v) - self.reserve(i, k, v);
+                if least.is_none_or(|(s, ..)| spare < s) {
+                    least = Some((spare, i, k, v));
+                }
+            }
+        }
+        let (_, i, k, value) = least?;
+        let kept = |r: &Reserve| r.at(value, &|id: &str| self.setpoint(id, k));
+        let worst = self.site.limits[i].reserve.iter().max_by(|a, b| kept(a).total_cmp(&kept(b)))?;
+        Some((i, worst.loss.clone(), self.reserve(i, k, value)))
+    }
+
+    /// Setpoint of an actuator in step `k` of the plan.
+    fn setpoint(&self, id: &str, k: usize) -> Option<f64> {
+        self.site.actuators.iter().position(|a| a.id == id).and_then(|j| self.p50[k].setpoints.get(j)).copied()
     }
 
     /// Distance of a value to limit `i`; negative = beyond. Unknown references do not bound here: the checker withholds.
@@ -573,6 +618,7 @@ impl Search<'_> {
         let (plan_cost, plan_toll) = (self.objective.cost(&self.out), self.objective.toll(&self.out));
         let planned = means(&self.out);
         let hours = self.tuning.step.as_hours_f64();
+        let reserved = self.reserved();
         let plus_minus_kwh = 1.645 * self.out.iter().map(|o| o.power_sigma_kw * hours).sum::<f64>();
         let excess = self.beyond(&best);
         let mut binding: Option<(usize, f64)> = None;
@@ -606,6 +652,7 @@ impl Search<'_> {
             fixed_toll: fixed.2,
             excess,
             binding,
+            reserved,
             unknown_limits,
             rollouts: self.rollouts,
             it_kw: (planned.0, held.0),

@@ -70,7 +70,7 @@ impl Aged {
     }
 }
 
-/// Load of one loop over the horizon, kW, one value per step of the plan.
+/// Load of one loop, or one that a limit has of its own, over the horizon, kW, one value per step of the plan.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoadForecast {
     pub p10_kw: Vec<f64>,
@@ -144,7 +144,7 @@ pub struct View {
     pub roles: BTreeMap<String, Aged>,
     /// In the order of the site file.
     pub actuators: Vec<ActuatorView>,
-    /// One per loop, in the order of the site file.
+    /// One per loop, then the loads that limits have of their own ([`SiteFile::loads`]).
     pub loads: Vec<LoadForecast>,
     pub weather: Weather,
     /// One per step of the plan; the last one stands for what is beyond, `weather` where it is empty.
@@ -331,7 +331,7 @@ impl ViewBuilder<'_> {
             })
             .collect();
         let loads =
-            (self.site.loops.iter()).map(|l| LoadForecast::persistence(role(&l.load).value, 0.1, steps, "no forecast was given")).collect();
+            (self.site.loads().into_iter()).map(|l| LoadForecast::persistence(role(l).value, 0.1, steps, "no forecast was given")).collect();
         let (dry, humidity) = (role("dry_bulb").value, role("outdoor_humidity").value);
         let wet = role("wet_bulb").value;
         let wet = if wet.is_finite() { wet } else { crate::units::wet_bulb_c(dry, humidity) };

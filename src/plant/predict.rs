@@ -1,6 +1,6 @@
 //! What a controller asks of a plant model: a rollout over the horizon.
 //!
-//! All vectors follow the order of the site file: `setpoints` its actuators, `loads_kw` its loops, `limited` its limits.
+//! All vectors follow the order of the site file: `setpoints` its actuators, `loads_kw` its loops and then the loads that limits have of their own, `limited` its limits.
 
 use crate::signal::weather::Weather;
 use crate::time::Span;
@@ -11,7 +11,7 @@ pub struct StepInput {
     pub span: Span,
     /// Setpoints in force during the step, one per actuator, canonical units.
     pub setpoints: Vec<f64>,
-    /// Heat that each loop must carry, kW, at the setpoints in force now.
+    /// Heat that each loop must carry, then the loads that limits have of their own, kW, at the setpoints in force now.
     pub loads_kw: Vec<f64>,
     pub weather: Weather,
     /// Dew point of the room, °C.

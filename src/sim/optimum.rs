@@ -6,13 +6,13 @@
 //! the true energy (IT, cooling and loss) of the look-ahead.
 //! Invariants: the BMS's bounds and slew hold for every candidate (rollouts go through its guardrails); a minute beyond a
 //! limit costs more than any energy, so none is bought; the site's reserves (what the loss of one machine adds) are kept like
-//! limits, since that they are kept is no choice of a controller's; what is reported is one real run of the hall, not a sum of
+//! limits as far as the operators' fixed setpoints keep them, since that they are kept is no choice of a controller's; what is reported is one real run of the hall, not a sum of
 //! rollouts. It bounds what a causal controller can reach to within its own search: blocks, grid and look-ahead.
 
 use super::arms::Ranker;
 use super::hall::{Account, Hall, Placement};
 use crate::site::{Limit, SiteFile};
-use crate::time::Span;
+use crate::time::{Span, Timestamp};
 
 /// kWh that a minute beyond a limit, or a minute with one unit of a reserve missing, counts as.
 const BEYOND_KWH_PER_MINUTE: f64 = 200.0;
@@ -45,6 +45,17 @@ pub fn reserves(site: &SiteFile) -> Vec<Limit> {
     site.limits.iter().filter(|l| l.has_reserve()).cloned().collect()
 }
 
+/// How much of its reserve each limit misses at the operators' setpoints, step by step to the hall's end.
+fn lacks(hall: &Hall, reserves: &[Limit]) -> Vec<Vec<f64>> {
+    let mut fixed = hall.clone();
+    let mut out = vec![];
+    while !reserves.is_empty() && !fixed.done() {
+        fixed.advance(&mut Placement::FirstFit);
+        out.push(reserves.iter().map(|l| missing(l, &fixed)).collect());
+    }
+    out
+}
+
 /// How much of its reserve a limit misses in the hall now, in its unit. What the twin does not limit misses nothing.
 fn missing(limit: &Limit, hall: &Hall) -> f64 {
     let Some((value, margin)) = hall.limited(&limit.id) else { return 0.0 };
@@ -66,6 +77,8 @@ pub struct Optimum {
 struct Seeker<'a> {
     rank: Option<Ranker<'a>>,
     reserves: &'a [Limit],
+    start: Timestamp,
+    lacks: Vec<Vec<f64>>,
     look: Span,
     rollouts: u64,
     steps: u64,
@@ -77,6 +90,13 @@ impl Seeker<'_> {
             Some(rank) => hall.advance(&mut Placement::Ranked(rank)),
             None => hall.advance(&mut Placement::FirstFit),
         }
+    }
+
+    /// What reserves miss in the hall now, beyond what they miss at the operators' setpoints.
+    fn missing(&self, hall: &Hall) -> f64 {
+        let step = ((hall.now() - self.start).0 / hall.step_span().0.max(1) - 1).max(0) as usize;
+        let lack = |i: usize| self.lacks.get(step).and_then(|l| l.get(i)).copied().unwrap_or(0.0);
+        self.reserves.iter().enumerate().map(|(i, l)| (missing(l, hall) - lack(i)).max(0.0)).sum()
     }
 
     /// Energy of a stretch with `targets`, kWh, and what reserves missed, unit · min.
@@ -92,7 +112,7 @@ impl Seeker<'_> {
             self.steps += 1;
             let t = hall.truth();
             kwh += (t.it_kw + t.cooling_kw() + t.loss_kw) * hours;
-            bare += 60.0 * hours * self.reserves.iter().map(|l| missing(l, hall)).sum::<f64>();
+            bare += 60.0 * hours * self.missing(hall);
         }
         (kwh, bare)
     }
@@ -109,7 +129,8 @@ impl Seeker<'_> {
 
 /// Runs a hall to its end with perfect foresight; `rank` places jobs as the recommended arm does (first fit if absent).
 pub fn run<'a>(mut hall: Hall, search: Search, reserves: &'a [Limit], rank: Option<Ranker<'a>>) -> Optimum {
-    let mut seeker = Seeker { rank, reserves, look: search.look.max(search.block), rollouts: 0, steps: 0 };
+    let (start, lacks) = (hall.now(), lacks(&hall, reserves));
+    let mut seeker = Seeker { rank, reserves, start, lacks, look: search.look.max(search.block), rollouts: 0, steps: 0 };
     let bounds: Vec<(f64, f64)> = hall.actuators().iter().map(|a| (a.lo, a.hi)).collect();
     let mut best: Vec<f64> = hall.actuators().iter().map(|a| a.in_force).collect();
     let mut chosen = Vec::new();

@@ -33,7 +33,7 @@ impl Actuator {
 }
 
 impl Limit {
-    /// Converts `max`, `min` and `margin` to the canonical unit.
+    /// Converts `max`, `min`, `margin` and what reserves keep flat to the canonical unit.
     ///
     /// # Errors
     /// The unit is not known; the text says which are.
@@ -46,6 +46,7 @@ impl Limit {
             *level = if relative { *level * unit.scale } else { unit.canonical(*level) };
         }
         self.margin *= unit.scale;
+        self.reserve.iter_mut().for_each(|r| r.flat *= unit.scale);
         Ok(())
     }
 }
@@ -92,6 +93,7 @@ role = "supply"
 unit = "F"
 max = 104.0
 margin = 0.9
+reserve = [{ loss = "a pump", flat = 18.0 }]
 [[limit]]
 id = "dew"
 name = "Above dew point"
@@ -112,6 +114,7 @@ margin = 0.9
         }
         near(site.limits[0].max.unwrap(), 40.0);
         near(site.limits[0].margin, 0.5);
+        near(site.limits[0].reserve[0].flat, 10.0);
         near(site.limits[1].min.unwrap(), 2.0);
         assert!(a.unit.is_none() && site.limits.iter().all(|l| l.unit.is_none()));
         let again = SiteFile::parse(Path::new("x"), &toml::to_string(&site).unwrap()).unwrap();

@@ -5,7 +5,7 @@
 
 use super::control::{Control, Objective, Signals, Weights};
 use super::placement::{Domain, Energy, Partition, PowerCap, hosts};
-use super::{Alert, Selector, Source};
+use super::{Alert, Reserve, Selector, Source};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -201,23 +201,16 @@ pub struct Limit {
     pub above: Option<String>,
     /// Distance from the limit that a plan keeps, in the same unit.
     pub margin: f64,
-    /// Distance kept instead of the margin where it is the larger, in the same unit: what the loss of one machine (a pump, a fan) adds before
-    /// anybody can answer. It is not counted together with a step of the load: one thing goes wrong at a time.
-    #[serde(default)]
-    pub reserve: f64,
-    /// As [`Limit::reserve`], and kept where it is the larger, as a share of the distance to the setpoint of the actuator
-    /// `reserve_over`: a chip's rise over its coolant grows by so much when a pump is lost, be it large or small.
-    #[serde(default)]
-    pub reserve_share: f64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reserve_over: Option<String>,
-    /// What the machines left still reach: the share counts in full where the actuator `by` asks its highest value, not at all at `left` and below,
-    /// in proportion between. Without it the share always counts in full.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reserve_left: Option<ReserveLeft>,
+    /// What the loss of one machine adds before anybody can answer, kept instead of the margin where it is the larger.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reserve: Vec<Reserve>,
     /// The actuator that the limit bounds directly, where its setpoint is the limited value.
     #[serde(default)]
     pub actuator: Option<String>,
+    /// Role of the load that decides the value where one part does, not the whole: the hottest GPU follows the fullest rack, whatever the
+    /// others do. None = the loops' loads decide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<String>,
     /// Source of the figure (ASHRAE W32, vendor data sheet, operator's rule).
     #[serde(default)]
     pub source: String,
@@ -226,34 +219,12 @@ pub struct Limit {
 impl Limit {
     /// Is anything kept besides the margin?
     pub fn has_reserve(&self) -> bool {
-        self.reserve > 0.0 || self.reserve_share > 0.0
+        !self.reserve.is_empty()
     }
-    /// What the loss of one machine adds at `value`; `setpoint` tells the setpoint of an actuator, NaN or nothing where it is not known.
+    /// What the worst loss of one machine adds at `value`; `setpoint` tells the setpoint of an actuator, NaN or nothing where it is not known.
     pub fn reserve_at(&self, value: f64, setpoint: impl Fn(&str) -> Option<f64>) -> f64 {
-        let rise = self.reserve_over.as_deref().and_then(&setpoint).map_or(0.0, |over| (value - over).abs());
-        // Not known = in full.
-        let part = |l: &ReserveLeft| setpoint(&l.by).map(|asked| (asked - l.left) / (l.full - l.left)).filter(|p| p.is_finite());
-        let part = self.reserve_left.as_ref().and_then(part).map_or(1.0, |p| p.clamp(0.0, 1.0));
-        // One thing goes wrong at a time: the larger of the two.
-        self.reserve.max(if rise.is_finite() { self.reserve_share * part * rise } else { 0.0 })
+        self.reserve.iter().map(|r| r.at(value, &setpoint)).fold(0.0, f64::max)
     }
-}
-
-/// What is left when one machine of several is lost: of two pumps, 55 % of the flow that both reach.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ReserveLeft {
-    /// The actuator that the machines serve, a flow or a speed.
-    pub by: String,
-    /// Its value that those that are left still reach, in its unit.
-    pub left: f64,
-    /// Its value at which the whole share is lost.
-    #[serde(default = "hundred")]
-    pub full: f64,
-}
-
-fn hundred() -> f64 {
-    100.0
 }
 
 /// Which side of the account a meter is on.
@@ -455,26 +426,14 @@ impl SiteFile {
             if l.max.is_none() && l.min.is_none() {
                 return fail(what, "give `max`, `min` or both");
             }
-            if !(l.margin >= 0.0 && l.reserve >= 0.0 && l.reserve_share >= 0.0) {
-                return fail(what, "`margin`, `reserve` and `reserve_share` must be 0 or above");
+            if !(l.margin >= 0.0) {
+                return fail(what, "`margin` must be 0 or above");
             }
-            if l.reserve_share > 0.0 && l.reserve_over.is_none() {
-                return fail(what, "`reserve_share` wants `reserve_over`: the actuator whose setpoint the share is counted from");
+            let known = |id: &str| self.actuators.iter().any(|a| a.id == id);
+            if let Some(fault) = l.reserve.iter().find_map(|r| r.fault(known)) {
+                return fail(what, &fault);
             }
-            if let Some(a) = &l.reserve_over
-                && !self.actuators.iter().any(|x| x.id == *a)
-            {
-                return fail(what, &format!("`reserve_over = {a:?}` names no actuator"));
-            }
-            if let Some(r) = &l.reserve_left {
-                if !self.actuators.iter().any(|x| x.id == r.by) {
-                    return fail(what, &format!("`reserve_left.by = {:?}` names no actuator", r.by));
-                }
-                if !(l.reserve_share > 0.0 && r.full > r.left) {
-                    return fail(what, "`reserve_left` wants `reserve_share`, and `left` below `full` (100 where it is not given)");
-                }
-            }
-            if let Some(r) = std::iter::once(&l.role).chain(&l.above).find(|r| !role(r)) {
+            if let Some(r) = std::iter::once(&l.role).chain(&l.above).chain(&l.load).find(|r| !role(r)) {
                 return fail(what, &format!("no role is named {r:?}"));
             }
             if let Some(a) = &l.actuator
@@ -546,6 +505,27 @@ impl SiteFile {
     pub fn filters(&self) -> Vec<String> {
         let dsx = Some(self.bus.filter.clone()).filter(|f| !f.is_empty());
         dsx.into_iter().chain(self.sources.iter().map(|s| s.filter.clone())).collect()
+    }
+
+    /// Roles of the loads that limits have of their own, each once: those that are no loop's.
+    pub fn own_loads(&self) -> Vec<&str> {
+        let mut own: Vec<&str> = self.limits.iter().filter_map(|l| l.load.as_deref()).collect();
+        let mut seen: std::collections::BTreeSet<&str> = self.loops.iter().map(|l| l.load.as_str()).collect();
+        own.retain(|name| seen.insert(name));
+        own
+    }
+    /// Roles of all loads in the order of every vector of loads: one per loop, then [`SiteFile::own_loads`].
+    pub fn loads(&self) -> Vec<&str> {
+        self.loops.iter().map(|l| l.load.as_str()).chain(self.own_loads()).collect()
+    }
+    /// The most that a load can be, kW, by the racks' ratings: of the fullest rack, one rating; of a sum, that of `racks`. None where no
+    /// rating is known.
+    pub fn rating_kw(&self, load: &str, racks: impl Iterator<Item = f64>) -> Option<f64> {
+        let kw = match self.role(load).map(|r| r.combine) {
+            Some(Combine::Max) => self.partitions.iter().map(|p| p.rack_rating_kw).fold(0.0, f64::max),
+            _ => racks.sum(),
+        };
+        (kw > 0.0).then_some(kw)
     }
 
     pub fn role(&self, name: &str) -> Option<&Role> {

@@ -14,6 +14,7 @@ mod control;
 mod file;
 mod placement;
 mod point;
+mod reserve;
 mod selector;
 mod source;
 mod template;
@@ -23,10 +24,11 @@ pub use catalogue::{Catalogue, POINTS_MAX};
 pub use classes::{Class, Classes, ClassesError};
 pub use control::{Control, Objective, Signals, StartMode, Weights};
 pub use file::{
-    Actuator, Bus, ClockSource, Combine, Limit, Loop, Meter, MeterBoundary, ReserveLeft, Role, SiteFile, SiteFileError, SiteName,
+    Actuator, Bus, ClockSource, Combine, Limit, Loop, Meter, MeterBoundary, Role, SiteFile, SiteFileError, SiteName,
 };
 pub use placement::{CapKind, Domain, Energy, Partition, PowerCap, RackNodes, hosts, names_rack};
 pub use point::{Point, StateText};
+pub use reserve::{Left, Reserve};
 pub use selector::Selector;
 pub use source::{Format, SOURCE_POINTS, Source, SourceValue, TimeUnit, Undeclared};
 pub use template::{TextTemplate, TopicTemplate, filter_matches, glob};

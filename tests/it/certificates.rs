@@ -27,7 +27,7 @@ fn made(dir: &Path) -> bool {
         sign wall /CN=wall ca 2 DNS:wall.bsc.example
         sign other /CN=other ca 2 DNS:other.bsc.example
         sign tricky "/C=ES/O=x,CN=desk/CN=tricky" ca 2 DNS:tricky.bsc.example
-        sign over /C=ES/O=BSC/CN=desk ca 0 URI:spiffe://bsc.example/desk
+        sign over /C=ES/O=BSC/CN=desk ca -1 URI:spiffe://bsc.example/desk
         sign forged /C=ES/O=BSC/CN=desk stranger 2 URI:spiffe://bsc.example/desk"#;
     let out = Command::new("sh").args(["-c", script]).current_dir(dir).stdout(Stdio::null()).stderr(Stdio::null()).status();
     let there = out.is_ok_and(|s| s.success());

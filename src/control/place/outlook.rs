@@ -167,12 +167,22 @@ pub fn leak_per_k(view: &View, outlook: &Outlook, model: &dyn Predict) -> f64 {
 }
 
 impl Look<'_> {
+    /// Loads of the whole times `factor`. One rack's own grows with them no further than its rating: then others fill up.
+    fn loads_kw(&self, p50_kw: &[f64], factor: f64) -> Vec<f64> {
+        let site = &self.view.site;
+        let grown = |(load, kw): (&str, &f64)| match site.rating_kw(load, std::iter::empty()) {
+            Some(rating) => (kw * factor).min(rating.max(*kw)),
+            None => kw * factor,
+        };
+        site.loads().into_iter().zip(p50_kw).map(grown).collect()
+    }
+
     fn roll(&self, setpoints: &[f64], factor: f64, n: usize) -> Vec<Outcome> {
         let steps: Vec<StepInput> = (0..n)
             .map(|k| StepInput {
                 span: self.outlook.slot,
                 setpoints: setpoints.to_vec(),
-                loads_kw: self.outlook.p50_kw[k].iter().map(|l| l * factor).collect(),
+                loads_kw: self.loads_kw(&self.outlook.p50_kw[k], factor),
                 weather: self.outlook.weather[k],
                 room_dew_point_c: self.dew_c,
             })

@@ -16,7 +16,7 @@ pub struct Variables {
     /// Divisor of each actuator's value: 1 for temperatures.
     pub scale: Vec<f64>,
     pub is_temp: Vec<bool>,
-    /// Mean of each distinct load, kW, and its index in the site file's loops.
+    /// Index of each distinct load in a row's loads, and its mean, kW: those of the loops first, then those that limits have of their own.
     pub loads: Vec<(usize, f64)>,
     /// For each loop, which of `loads` it carries.
     pub load_of_loop: Vec<usize>,
@@ -32,6 +32,14 @@ impl Variables {
     pub fn of(site: &SiteFile, b: &Binding, rows: &[Row]) -> Variables {
         let is_temp: Vec<bool> = b.kinds.iter().map(|k| matches!(k, Kind::Temperature | Kind::TemperatureDifference)).collect();
         let scale = site.actuators.iter().zip(&is_temp).map(|(a, t)| if *t { 1.0 } else { a.hi.abs().max(1e-6) }).collect();
+        let mean = |i: usize| {
+            let (mut sum, mut n) = (0.0, 0.0);
+            for v in rows.iter().map(|r| r.loads_kw[i]).filter(|v| v.is_finite()) {
+                sum += v;
+                n += 1.0;
+            }
+            if n > 0.0 { (sum / n).max(1e-3) } else { 1.0 }
+        };
         let mut loads: Vec<(usize, f64)> = Vec::new();
         let mut load_of_loop = Vec::new();
         for (i, l) in site.loops.iter().enumerate() {
@@ -39,16 +47,12 @@ impl Variables {
             match same {
                 Some(o) => load_of_loop.push(load_of_loop[o]),
                 None => {
-                    let (mut sum, mut n) = (0.0, 0.0);
-                    for v in rows.iter().map(|r| r.loads_kw[i]).filter(|v| v.is_finite()) {
-                        sum += v;
-                        n += 1.0;
-                    }
                     load_of_loop.push(loads.len());
-                    loads.push((i, if n > 0.0 { (sum / n).max(1e-3) } else { 1.0 }));
+                    loads.push((i, mean(i)));
                 }
             }
         }
+        loads.extend((b.loops.len()..b.loads()).map(|i| (i, mean(i))));
         let into = |a: usize| site.loops.get(*b.acts_on.get(a)?)?.into.as_deref();
         let linked = (0..is_temp.len())
             .flat_map(|a| (0..is_temp.len()).map(move |o| (a, o)))
@@ -65,6 +69,10 @@ impl Variables {
     }
     pub fn load(&self, l: usize) -> usize {
         self.scale.len() + l
+    }
+    /// How many of `loads` are loops': what powers hang on.
+    pub fn of_loops(&self) -> usize {
+        self.loads.iter().filter(|(i, _)| *i < self.load_of_loop.len()).count()
     }
     /// The load, as a variable, of the loop that an actuator acts on.
     pub fn load_of(&self, actuator: usize) -> usize {
@@ -235,7 +243,7 @@ pub fn dictionary(v: &Variables, rows: &[Vec<f64>]) -> Vec<Shape> {
         axes.push((Axis::Less { v: u(f) }, u(v.load_of(f))));
         out.extend((1..=3).map(|power| Shape::Power { v: u(f), power, times: None }));
     }
-    for l in 0..v.loads.len() {
+    for l in 0..v.of_loops() {
         out.extend((1..=3).map(|power| Shape::Power { v: u(v.load(l)), power, times: None }));
     }
     for ambient in [v.wet_bulb(), v.dry_bulb()] {

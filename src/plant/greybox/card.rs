@@ -171,7 +171,7 @@ fn inconsistent(m: &GreyBox) -> bool {
         && v.linked.iter().all(|&(a, o)| a < v.scale.len() && o < v.scale.len())
         && v.load_of_loop.len() == b.loops.len()
         && v.load_of_loop.iter().all(|&l| l < v.loads.len())
-        && v.loads.iter().all(|(i, _)| *i < b.loops.len())
+        && v.loads.iter().all(|(i, _)| *i < b.loads())
         && m.ranges.len() == n
         && m.motion_most.len() == motion::len(v)
         && m.meters.iter().all(|x| x.motion.len() == motion::len(v))

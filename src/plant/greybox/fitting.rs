@@ -410,7 +410,10 @@ fn fit_limits(site: &SiteFile, v: &Variables, p: &Prepared<'_>, has_dew: bool) -
     let mut parts: Vec<Part> = (0..v.machine(0)).filter(|&k| has_dew || k != v.dew_point()).map(|k| Part::Variable(k as u16)).collect();
     for f in v.flows() {
         let load = v.load_of(f) as u16;
-        parts.extend([5, 8, 10].map(|tenths| Part::LoadPerFlow { load, flow: f as u16, tenths }));
+        let own = (v.of_loops()..v.loads.len()).map(|l| v.load(l) as u16);
+        for load in std::iter::once(load).chain(own) {
+            parts.extend([5, 8, 10].map(|tenths| Part::LoadPerFlow { load, flow: f as u16, tenths }));
+        }
     }
     let z = variables(v, p, 0.0);
     let raw = Array2::from_shape_fn((z.len(), parts.len()), |(i, j)| parts[j].value(&z[i]));
@@ -465,7 +468,7 @@ fn fit_limits(site: &SiteFile, v: &Variables, p: &Prepared<'_>, has_dew: bool) -
 
 fn fit_it(m: &mut GreyBox, site: &SiteFile, p: &Prepared<'_>) {
     let metered: Vec<usize> = (0..m.binding.meters.len()).filter(|&k| m.binding.boundaries[k] == MeterBoundary::It).collect();
-    let loads: Vec<usize> = m.variables.loads.iter().map(|(i, _)| *i).collect();
+    let loads: Vec<usize> = m.variables.loads[..m.variables.of_loops()].iter().map(|(i, _)| *i).collect();
     let it_kw: Vec<f64> = (p.rows.iter())
         .map(|r| match metered.is_empty() {
             // Without an IT meter the first loop's load is the IT power.
@@ -481,6 +484,8 @@ fn fit_it(m: &mut GreyBox, site: &SiteFile, p: &Prepared<'_>) {
     let n = p.rows.len() as f64;
     m.it.sigma_kw = ((0..p.rows.len()).map(error).sum::<f64>() / n).sqrt();
     (m.it.intercept_kw, m.it.per_load) = (s.intercept, s.weights);
+    // A limit's own load is part of the loops'.
+    m.it.per_load.resize(m.variables.loads.len(), 0.0);
     let chip = |role: &str| ["gpu", "chip", "cpu", "die", "core"].iter().any(|w| role.to_ascii_lowercase().contains(w));
     m.it.chips = site.limits.iter().position(|l| l.max.is_some() && l.actuator.is_none() && l.above.is_none() && chip(&l.role));
     m.it.chips = m.it.chips.filter(|&i| m.limits[i].sigma.is_finite());
@@ -494,7 +499,9 @@ fn fit_it(m: &mut GreyBox, site: &SiteFile, p: &Prepared<'_>) {
         .map(|(r, e)| {
             let mut loads = vec![0.0; r.loads_kw.len()];
             for (l, v) in loads.iter_mut().enumerate() {
-                *v = m.variables.loads[m.variables.load_of_loop[l]].1 * e / mean.max(1e-6);
+                let known = m.variables.load_of_loop.get(l).map(|k| m.variables.loads[*k]);
+                let mean_kw = known.or_else(|| m.variables.loads.iter().find(|(i, _)| *i == l).copied()).map_or(1.0, |(_, kw)| kw);
+                *v = mean_kw * e / mean.max(1e-6);
             }
             m.kelvin(&r.in_force, &loads, weather_of(r), &mut z)
         })

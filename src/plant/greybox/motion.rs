@@ -14,7 +14,7 @@ const EDGE_K: f64 = 0.05;
 
 /// Features of one step.
 pub fn len(v: &Variables) -> usize {
-    4 * v.temps().count() + 4 * v.flows().count() + v.loads.len()
+    4 * v.temps().count() + 4 * v.flows().count() + v.of_loops()
 }
 
 /// Fills the features: per temperature (fell at all, rose at all, by how many K each), per other setpoint (fall, rise, fall
@@ -42,7 +42,7 @@ pub fn fill(v: &Variables, z: &[f64], before: Option<&[f64]>, out: &mut Vec<f64>
         let r = if r.is_finite() { r } else { 0.0 };
         out.extend([(-d).max(0.0), d.max(0.0), (-r).max(0.0), r.max(0.0)]);
     }
-    out.extend((0..v.loads.len()).map(|l| change(v.load(l))));
+    out.extend((0..v.of_loops()).map(|l| change(v.load(l))));
 }
 
 #[cfg(test)]

@@ -180,7 +180,7 @@ fn inconsistent(m: &IdentifiedModel) -> Option<String> {
     let all = |ok: bool, why: &str| if ok { None } else { Some(why.to_owned()) };
     let finite = |l: &super::model::Linear| l.intercept.is_finite() && l.weights.iter().all(|w| w.is_finite());
     all(
-        m.layout.setpoint_scale.len() == b.actuators.len() && m.layout.load_scale.len() == b.loops.len(),
+        m.layout.setpoint_scale.len() == b.actuators.len() && m.layout.load_scale.len() == b.loads(),
         "scales and names differ in number",
     )
     .or_else(|| all(b.kinds.len() == b.actuators.len() && b.boundaries.len() == b.meters.len(), "names differ in number"))
@@ -195,6 +195,6 @@ fn inconsistent(m: &IdentifiedModel) -> Option<String> {
         all(m.limits.len() == b.limits.len() && m.meters.iter().all(|x| x.meter < b.meters.len()), "limits or meters differ in number")
     })
     .or_else(|| {
-        all(m.it.per_load.len() == b.loops.len() && m.it.leaks.iter().all(|l| inside(&l.feature)), "the IT model names no loop or variable")
+        all(m.it.per_load.len() == b.loads() && m.it.leaks.iter().all(|l| inside(&l.feature)), "the IT model names no loop or variable")
     })
 }

@@ -25,6 +25,9 @@ pub struct Binding {
     /// The loop (index in `loops`) that each actuator acts on.
     pub acts_on: Vec<usize>,
     pub loops: Vec<String>,
+    /// Roles of the loads that limits have of their own; loads follow the loops, then these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub own_loads: Vec<String>,
     pub limits: Vec<String>,
     /// Role behind each limit.
     pub roles: Vec<String>,
@@ -60,6 +63,7 @@ impl Binding {
             kinds: site.actuators.iter().map(kind).collect(),
             acts_on: site.actuators.iter().map(|a| site.loops.iter().position(|l| l.id == a.loop_id).unwrap_or(0)).collect(),
             loops: site.loops.iter().map(|l| l.id.clone()).collect(),
+            own_loads: site.own_loads().into_iter().map(str::to_owned).collect(),
             limits: site.limits.iter().map(|l| l.id.clone()).collect(),
             roles: site.limits.iter().map(|l| l.role.clone()).collect(),
             meters: site.meters.iter().map(|m| m.id.clone()).collect(),
@@ -67,11 +71,17 @@ impl Binding {
         }
     }
 
+    /// Number of loads in a row.
+    pub fn loads(&self) -> usize {
+        self.loops.len() + self.own_loads.len()
+    }
+
     /// The first name in which two bindings differ, in words; `None` when they agree.
     pub fn differs(&self, other: &Binding) -> Option<String> {
         let lists = [
             ("actuators", &self.actuators, &other.actuators),
             ("loops", &self.loops, &other.loops),
+            ("loads of limits", &self.own_loads, &other.own_loads),
             ("limits", &self.limits, &other.limits),
             ("limit roles", &self.roles, &other.roles),
             ("meters", &self.meters, &other.meters),
@@ -98,7 +108,7 @@ pub struct Row {
     pub at: Timestamp,
     /// Setpoints in force, one per actuator.
     pub in_force: Vec<f64>,
-    /// Heat of each loop, kW.
+    /// Heat of each loop, then the loads that limits have of their own, kW.
     pub loads_kw: Vec<f64>,
     pub weather: Weather,
     pub room_dew_point_c: f64,

@@ -56,7 +56,7 @@ impl Layout {
     /// Names of the variables, for the card.
     pub fn names(&self, b: &Binding) -> Vec<String> {
         let mut names: Vec<String> = b.actuators.clone();
-        names.extend(b.loops.iter().map(|l| format!("load:{l}")));
+        names.extend(b.loops.iter().chain(&b.own_loads).map(|l| format!("load:{l}")));
         names.extend(["dry_bulb", "wet_bulb", "room_dew_point"].map(String::from));
         names.extend(self.flows.iter().map(|&i| format!("1/{}", b.actuators[i])));
         names
@@ -91,6 +91,11 @@ impl Feature {
     pub fn times(mut self, variable: usize) -> Feature {
         self.times = Some(variable as u16);
         self
+    }
+
+    /// Does it hang on one of these variables?
+    pub fn uses(&self, variables: &std::ops::Range<usize>) -> bool {
+        self.weights.iter().map(|w| w.0).chain(self.times).any(|i| variables.contains(&usize::from(i)))
     }
 
     pub fn value(&self, z: &[f64]) -> f64 {
@@ -165,6 +170,15 @@ pub fn dictionary(b: &Binding, l: &Layout, ranges: &Ranges<'_>) -> Vec<Feature> 
         out.push(Feature::new(&[(a, 1.0)], 0.0).times(own));
         out.push(Feature::new(&[(l.inverse(k), 1.0)], 0.0).times(own));
         out.push(Feature::new(&[(l.inverse(k), 1.0)], 0.0).times(own).power(2));
+    }
+    // What a limit's own load heats: its rise over the coolant, film and temperature rise as above.
+    for v in (b.loops.len()..b.loads()).map(|i| l.load(i)) {
+        out.push(Feature::new(&[(v, 1.0)], 0.0));
+        out.push(Feature::new(&[(v, 1.0)], 0.0).power(2));
+        for k in 0..l.flows.len() {
+            out.push(Feature::new(&[(l.inverse(k), 1.0)], 0.0).times(v));
+            out.push(Feature::new(&[(l.inverse(k), 1.0)], 0.0).times(v).power(2));
+        }
     }
     for (n, &a) in temps.iter().enumerate() {
         out.push(Feature::new(&[(a, 1.0)], 0.0));

@@ -72,6 +72,12 @@ impl Scaled {
         Scaled { x, mean, deviation }
     }
 
+    /// Some of the columns, in the order asked for.
+    fn columns(&self, kept: &[usize]) -> Scaled {
+        let pick = |v: &[f64]| kept.iter().map(|&j| v[j]).collect();
+        Scaled { x: self.x.select(ndarray::Axis(1), kept), mean: pick(&self.mean), deviation: pick(&self.deviation) }
+    }
+
     /// Coefficients on scaled columns and target, back in raw values.
     fn raw(&self, chosen: &Chosen, target_mean: f64, target_deviation: f64) -> Linear {
         let mut intercept = target_mean;
@@ -159,7 +165,7 @@ pub fn fit(dataset: &Dataset, site: &SiteFile, name: &str, seed: u64) -> Result<
             .zip(&binding.kinds)
             .map(|(a, k)| if is_temp(k) { 1.0 } else { a.default.max(1e-6) })
             .collect(),
-        load_scale: (0..binding.loops.len()).map(|l| (rows.iter().map(|r| r.loads_kw[l]).sum::<f64>() / n).max(1e-3)).collect(),
+        load_scale: (0..binding.loads()).map(|l| (rows.iter().map(|r| r.loads_kw[l]).sum::<f64>() / n).max(1e-3)).collect(),
         flows: binding.kinds.iter().enumerate().filter(|(_, k)| !is_temp(k)).map(|(i, _)| i).collect(),
     };
     let variables: Vec<Vec<f64>> = rows
@@ -185,19 +191,24 @@ pub fn fit(dataset: &Dataset, site: &SiteFile, name: &str, seed: u64) -> Result<
     let largest = y.deviation[..meters].iter().copied().fold(1e-9, f64::max);
     let weigh = |o: usize| if o < meters { y.deviation[o] / largest } else { 0.1 };
     let y_weighed = Array2::from_shape_fn(y.x.dim(), |(i, o)| y.x[[i, o]] * weigh(o));
-    let kept = choose_features(&Gram::of(&x_all.x, &y_weighed, 0, rows.len()), FEATURES_MAX);
+    // What hangs on a limit's own load is for limits: powers are the sum's, and would learn from one rack what it is not the cause of.
+    let own_loads = layout.load(binding.loops.len())..layout.dry_bulb();
+    let (own, shared): (Vec<usize>, Vec<usize>) = (0..all_features.len()).partition(|&j| all_features[j].uses(&own_loads));
+    let choice = Gram::of(&x_all.x.select(ndarray::Axis(1), &shared), &y_weighed, 0, rows.len());
+    let shared: Vec<usize> = choose_features(&choice, FEATURES_MAX).into_iter().map(|j| shared[j]).collect();
+    let kept: Vec<usize> = shared.iter().chain(&own).copied().collect();
     let features: Vec<Feature> = kept.iter().map(|&j| all_features[j].clone()).collect();
-    let x = Scaled {
-        x: x_all.x.select(ndarray::Axis(1), &kept),
-        mean: kept.iter().map(|&j| x_all.mean[j]).collect(),
-        deviation: kept.iter().map(|&j| x_all.deviation[j]).collect(),
-    };
+    let (x_power, x) = (x_all.columns(&shared), x_all.columns(&kept));
 
-    let folds = grams(&x.x, &y.x);
+    let folds = grams(&x_power.x, &y.x);
     let at_rest = ridge_by_blocks(&folds);
     let sigma = |c: &Chosen, o: usize| (c.held_out_sse / n).sqrt() * y.deviation[o];
     let meter_models: Vec<MeterModel> = (0..meters)
-        .map(|o| MeterModel { meter: metered[o], linear: x.raw(&at_rest[o], y.mean[o], y.deviation[o]), sigma_kw: sigma(&at_rest[o], o) })
+        .map(|o| {
+            let mut linear = x_power.raw(&at_rest[o], y.mean[o], y.deviation[o]);
+            linear.weights.resize(kept.len(), 0.0);
+            MeterModel { meter: metered[o], linear, sigma_kw: sigma(&at_rest[o], o) }
+        })
         .collect();
 
     let step_s = dataset.step.as_secs_f64();
@@ -224,7 +235,7 @@ pub fn fit(dataset: &Dataset, site: &SiteFile, name: &str, seed: u64) -> Result<
     });
     let limit_models: Vec<LimitModel> = limit_models.collect();
 
-    let (fit, sigma_kw) = held_out(&folds, &at_rest, &x, &y, &y_raw, &binding, &metered);
+    let (fit, sigma_kw) = held_out(&folds, &at_rest, &x_power, &y, &y_raw, &binding, &metered);
     let it = fit_it(&rows, &starts, &binding, &layout, site, dataset.step);
     let card = Card::of(name, seed, dataset, &layout, &ranges, &fit, &meter_models, &limit_models, &it);
     Ok(IdentifiedModel {

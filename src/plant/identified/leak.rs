@@ -21,7 +21,7 @@ const WORK: usize = 6;
 
 pub(super) fn fit_it(rows: &[&Row], starts: &[usize], b: &Binding, l: &Layout, site: &SiteFile, step: Span) -> ItModel {
     let it: Vec<f64> = rows.iter().map(|r| it_of(r, b)).collect();
-    let (intercept_kw, per_load, sigma_kw) = load_to_it(rows, &it);
+    let (intercept_kw, per_load, sigma_kw) = load_to_it(rows, &it, b.loops.len());
     let leaks = fit_leaks(rows, starts, &it, b, l, site, step);
     ItModel { intercept_kw, per_load, leaks, sigma_kw }
 }
@@ -30,14 +30,17 @@ fn it_of(r: &Row, b: &Binding) -> f64 {
     r.meters_kw.iter().zip(&b.boundaries).filter(|(_, s)| **s == MeterBoundary::It).map(|(kw, _)| kw).sum()
 }
 
-/// Least squares of IT power on the loops' loads, lightly ridged: loads that are made of one another share the weight.
-fn load_to_it(rows: &[&Row], it: &[f64]) -> (f64, Vec<f64>, f64) {
-    let loops = rows.first().map_or(0, |r| r.loads_kw.len());
+/// Least squares of IT power on the loops' loads, lightly ridged: loads that are made of one another share the weight. A limit's own load
+/// is part of theirs and has none.
+fn load_to_it(rows: &[&Row], it: &[f64], loops: usize) -> (f64, Vec<f64>, f64) {
+    let loads = rows.first().map_or(0, |r| r.loads_kw.len());
     let x = Array2::from_shape_fn((rows.len(), loops + 1), |(i, j)| if j == loops { 1.0 } else { rows[i].loads_kw[j] });
     let (w, _) = least_squares(&x, it, 1e-6);
     let error = (0..rows.len()).map(|i| (x.row(i).iter().zip(&w).map(|(a, b)| a * b).sum::<f64>() - it[i]).powi(2)).sum::<f64>();
     let sigma = (error / rows.len().max(1) as f64).sqrt();
-    (w[loops], w[..loops].to_vec(), sigma)
+    let mut per_load = w[..loops].to_vec();
+    per_load.resize(loads, 0.0);
+    (w[loops], per_load, sigma)
 }
 
 /// The ways in which coolant can reach the chips: each temperature setpoint; the inverse of each flow (film and
