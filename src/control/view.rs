@@ -330,8 +330,9 @@ impl ViewBuilder<'_> {
                 unit: self.bindings.in_force.get(i).map_or("", |b| b.kind.unit()),
             })
             .collect();
-        let loads =
-            (self.site.loads().into_iter()).map(|l| LoadForecast::persistence(role(l).value, 0.1, steps, "no forecast was given")).collect();
+        let loads = (self.site.loads().into_iter())
+            .map(|l| LoadForecast::persistence(role(l).value, 0.1, steps, "no forecast was given"))
+            .collect();
         let (dry, humidity) = (role("dry_bulb").value, role("outdoor_humidity").value);
         let wet = role("wet_bulb").value;
         let wet = if wet.is_finite() { wet } else { crate::units::wet_bulb_c(dry, humidity) };

@@ -23,9 +23,7 @@ pub use alert::{Alert, AlertSeverity};
 pub use catalogue::{Catalogue, POINTS_MAX};
 pub use classes::{Class, Classes, ClassesError};
 pub use control::{Control, Objective, Signals, StartMode, Weights};
-pub use file::{
-    Actuator, Bus, ClockSource, Combine, Limit, Loop, Meter, MeterBoundary, Role, SiteFile, SiteFileError, SiteName,
-};
+pub use file::{Actuator, Bus, ClockSource, Combine, Limit, Loop, Meter, MeterBoundary, Role, SiteFile, SiteFileError, SiteName};
 pub use placement::{CapKind, Domain, Energy, Partition, PowerCap, RackNodes, hosts, names_rack};
 pub use point::{Point, StateText};
 pub use reserve::{Left, Reserve};

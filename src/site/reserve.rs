@@ -66,7 +66,9 @@ impl Reserve {
             return Some(format!("reserve {name:?}: `flat` and `share` must be 0 or above, and one of them above 0"));
         }
         if (self.share > 0.0) != self.over.is_some() {
-            return Some(format!("reserve {name:?}: `share` and `over` belong together: the actuator whose setpoint the share is counted from"));
+            return Some(format!(
+                "reserve {name:?}: `share` and `over` belong together: the actuator whose setpoint the share is counted from"
+            ));
         }
         if let Some(a) = self.over.iter().find(|a| !known(a)) {
             return Some(format!("reserve {name:?}: `over = {a:?}` names no actuator"));

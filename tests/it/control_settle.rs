@@ -90,9 +90,11 @@ fn a_reserve_grows_with_the_rise_over_the_coolant() {
     assert!(room(&free.targets) < 0.0, "without the reserve the plan goes beyond it: {:?}", free.targets);
     assert!(room(&kept.targets) > -1e-6, "with it, it does not: {:?}, room {:.2}", kept.targets, room(&kept.targets));
     // Where the pump that is left still gives the flow that is asked, its loss takes nothing.
-    let left = with("reserve = [{ loss = \"a pump\", share = 0.6, over = \"water\", left = { by = \"flow\", reach = 70 } }]\n").expect("a site file");
+    let left = with("reserve = [{ loss = \"a pump\", share = 0.6, over = \"water\", left = { by = \"flow\", reach = 70 } }]\n")
+        .expect("a site file");
     // Two losses do not add up: the larger counts.
-    let both = with("reserve = [{ loss = \"a CDU\", flat = 20.0 }, { loss = \"a pump\", share = 0.6, over = \"water\" }]\n").expect("a site file");
+    let both =
+        with("reserve = [{ loss = \"a CDU\", flat = 20.0 }, { loss = \"a pump\", share = 0.6, over = \"water\" }]\n").expect("a site file");
     for (value, kept) in [(75.0, 27.0), (50.0, 20.0)] {
         let found = both.limits[0].reserve_at(value, |_| Some(30.0));
         assert!((found - kept).abs() < 1e-9, "{value} °C: {found}");
@@ -102,4 +104,17 @@ fn a_reserve_grows_with_the_rise_over_the_coolant() {
     assert!(slow.plan_kwh <= kept.plan_kwh + 1e-6, "less to keep cannot cost more: {} against {}", slow.plan_kwh, kept.plan_kwh);
     let why = with("reserve = [{ loss = \"a pump\", share = 0.6 }]\n").expect_err("is refused").to_string();
     assert!(why.contains("test/site.toml: limit \"gpu\": reserve \"a pump\": `share` and `over` belong together"), "{why}");
+}
+
+#[test]
+fn a_loss_that_the_operators_would_not_survive_is_no_reason_to_run_colder_than_they_do() {
+    let text = SITE.replace("max = 83.0\n", "max = 83.0\nreserve = [{ loss = \"everything\", flat = 40.0 }]\n");
+    let at = [22.0, 100.0];
+    let mut v = view(Timestamp(0), at, 1000.0, 19.0, 12.0);
+    v.site = Arc::new(SiteFile::parse(Path::new("test/site.toml"), &text).expect("a site file"));
+    let p = planned(&v, &start(at, None, None), Span(0));
+    // At their setpoints, 22 °C and 100 %, the GPU is at 56 °C: 13 K of the 40 are missing. In full they would want 43 °C.
+    let gpu = p.targets[0] + 22.0 / (p.targets[1] / 100.0).powf(0.7) + 12.0;
+    assert!(p.feasible() && gpu <= 56.0 + 1e-6 && gpu > 50.0, "{gpu:.1} °C at {:?}, excess {}", p.targets, p.excess);
+    assert_eq!(p.reserved.as_ref().map(|(i, loss, kept)| (*i, loss.as_str(), kept.round())), Some((0, "everything", 27.0)));
 }

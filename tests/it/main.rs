@@ -23,6 +23,7 @@ mod ingest;
 mod lease;
 mod link;
 mod operation;
+mod own_load;
 mod placement;
 mod placement_boards;
 mod plant;

@@ -179,22 +179,19 @@ fn inconsistent(m: &IdentifiedModel) -> Option<String> {
     };
     let all = |ok: bool, why: &str| if ok { None } else { Some(why.to_owned()) };
     let finite = |l: &super::model::Linear| l.intercept.is_finite() && l.weights.iter().all(|w| w.is_finite());
-    all(
-        m.layout.setpoint_scale.len() == b.actuators.len() && m.layout.load_scale.len() == b.loads(),
-        "scales and names differ in number",
-    )
-    .or_else(|| all(b.kinds.len() == b.actuators.len() && b.boundaries.len() == b.meters.len(), "names differ in number"))
-    .or_else(|| all(m.layout.flows.iter().all(|&f| f < b.actuators.len()), "a flow names no actuator"))
-    .or_else(|| all(m.ranges.len() == variables, "ranges and variables differ in number"))
-    .or_else(|| all(m.features.iter().all(&inside), "a feature names no variable"))
-    .or_else(|| {
-        let linear = m.meters.iter().map(|x| &x.linear).chain(m.limits.iter().map(|x| &x.linear));
-        all(linear.into_iter().all(|l| l.weights.len() == features && finite(l)), "weights and features differ in number")
-    })
-    .or_else(|| {
-        all(m.limits.len() == b.limits.len() && m.meters.iter().all(|x| x.meter < b.meters.len()), "limits or meters differ in number")
-    })
-    .or_else(|| {
-        all(m.it.per_load.len() == b.loads() && m.it.leaks.iter().all(|l| inside(&l.feature)), "the IT model names no loop or variable")
-    })
+    all(m.layout.setpoint_scale.len() == b.actuators.len() && m.layout.load_scale.len() == b.loads(), "scales and names differ in number")
+        .or_else(|| all(b.kinds.len() == b.actuators.len() && b.boundaries.len() == b.meters.len(), "names differ in number"))
+        .or_else(|| all(m.layout.flows.iter().all(|&f| f < b.actuators.len()), "a flow names no actuator"))
+        .or_else(|| all(m.ranges.len() == variables, "ranges and variables differ in number"))
+        .or_else(|| all(m.features.iter().all(&inside), "a feature names no variable"))
+        .or_else(|| {
+            let linear = m.meters.iter().map(|x| &x.linear).chain(m.limits.iter().map(|x| &x.linear));
+            all(linear.into_iter().all(|l| l.weights.len() == features && finite(l)), "weights and features differ in number")
+        })
+        .or_else(|| {
+            all(m.limits.len() == b.limits.len() && m.meters.iter().all(|x| x.meter < b.meters.len()), "limits or meters differ in number")
+        })
+        .or_else(|| {
+            all(m.it.per_load.len() == b.loads() && m.it.leaks.iter().all(|l| inside(&l.feature)), "the IT model names no loop or variable")
+        })
 }
