@@ -2,16 +2,17 @@
 //!
 //! Words: a *target* is where an actuator is heading; its *trajectory* goes there as fast as slew allows, then holds. The
 //! *cost* of targets is what the site's objective counts (energy, money, emissions, peak: [`super::objective`]) at the p50 load, with a
-//! small charge for moving; the *excess* is how far limits are passed at the p90 load with the limit's margin and the model's stated
-//! error. A *state* is the target of an actuator that is switched: each combination of the few states is a branch of its own.
+//! small charge for moving; the *excess* is how far limits are passed (`plan/limits.rs`). A *state* is the target of an actuator that is switched: each combination of the few states is a branch of its own.
 //! Order of plans: the smaller excess, then the smaller cost. A plan with any excess says so (`feasible = false`).
 //! Invariants: at most [`Tuning::rollouts_max`] rollouts a search, a third of that for each further branch, and a dozen to settle and
 //! describe; deterministic; first moves stay within the reach given.
 
+mod limits;
+
 use super::objective::{Objective, Toll};
 use super::view::{RAMP, View};
 use crate::plant::predict::{Outcome, PlantState, Predict, StepInput};
-use crate::site::{Actuator, Reserve, SiteFile};
+use crate::site::{Actuator, SiteFile};
 use crate::time::Span;
 use std::collections::BTreeMap;
 
@@ -116,6 +117,8 @@ impl Plan {
 }
 
 const EXCESS_EPS: f64 = 1e-6;
+/// Setpoints up to which every pair of them is moved at once.
+const ALL_PAIRS: usize = 8;
 /// Combinations of states that are searched, and the part of the rollouts that each gets.
 const BRANCHES_MAX: usize = 32;
 const BRANCH_PART: usize = 3;
@@ -160,13 +163,16 @@ struct Search<'a> {
     budget: usize,
     /// Actuators whose requests are not on the grid of steps; short = none.
     creeps: Vec<bool>,
-    /// How far each setpoint goes in a step of the horizon, and where those of the rollout under way go.
+    /// How far each setpoint goes in a step of the horizon.
     per_step: Vec<f64>,
-    ways: Vec<Way>,
+    /// Trajectories that stand in `p50` and in `p90`: a rollout writes those anew that differ.
+    ways: [Vec<Way>; 2],
+    /// Setpoints that are moved two at a time.
+    pairs: Vec<(usize, usize)>,
 }
 
 /// The trajectory of one setpoint.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 struct Way {
     first: f64,
     target: f64,
@@ -219,7 +225,8 @@ pub fn plan(view: &View, start: &Start, model: &dyn Predict, tuning: &Tuning) ->
         budget,
         creeps: vec![],
         per_step: site.actuators.iter().map(|a| per_step(a, tuning.step)).collect(),
-        ways: Vec::with_capacity(n),
+        ways: [vec![], vec![]],
+        pairs: pairs(site),
     };
     Some(s.run(view))
 }
@@ -237,6 +244,15 @@ fn supplies(site: &SiteFile) -> Vec<(usize, usize)> {
         site.actuators.iter().position(|a| a.loop_id == l.id && a.measured.as_deref() == Some(l.supply.as_str()))
     };
     site.loops.iter().filter_map(|l| Some((steers(&l.id)?, steers(l.into.as_deref()?)?))).collect()
+}
+
+/// Setpoints that lean on one another: all pairs of a small plant; in a large one those of the same loop, or of loops that an exchanger links.
+fn pairs(site: &SiteFile) -> Vec<(usize, usize)> {
+    let n = site.actuators.len();
+    let into = |a: usize| site.loops.iter().find(|l| l.id == site.actuators[a].loop_id).and_then(|l| l.into.as_deref());
+    let gives = |a: usize, to: usize| into(a) == Some(site.actuators[to].loop_id.as_str());
+    let near = |i: usize, j: usize| site.actuators[i].loop_id == site.actuators[j].loop_id || gives(i, j) || gives(j, i);
+    (0..n).flat_map(|i| (i + 1..n).map(move |j| (i, j))).filter(|&(i, j)| n <= ALL_PAIRS || near(i, j)).collect()
 }
 
 /// Which load a rollout is asked for.
@@ -340,7 +356,8 @@ impl Search<'_> {
                 }
                 if !moved {
                     // Loops lean on one another: two setpoints at once reach what neither does alone.
-                    for (i, j) in (0..n).flat_map(|i| (i + 1..n).map(move |j| (i, j))) {
+                    for p in 0..self.pairs.len() {
+                        let (i, j) = self.pairs[p];
                         for (a, b) in [(1.0, 1.0), (-1.0, -1.0), (1.0, -1.0), (-1.0, 1.0)] {
                             moved |= self.consider(best, best_score, &[(i, a), (j, b)], share);
                         }
@@ -456,23 +473,34 @@ impl Search<'_> {
 
     fn roll(&mut self, targets: &[f64], level: Level) {
         self.rollouts += 1;
-        let mut ways = std::mem::take(&mut self.ways);
-        ways.clear();
-        ways.extend(targets.iter().enumerate().map(|(i, target)| {
+        let mut ways = std::mem::take(&mut self.ways[level as usize]);
+        let anew = ways.len() != targets.len();
+        for (i, target) in targets.iter().enumerate() {
             let first = self.first(i, *target);
             // What is switched stays as it is switched now.
-            Way { first, target: if self.site.actuators[i].is_discrete() { first } else { *target }, per_step: self.per_step[i] }
-        }));
-        let steps = match level {
+            let target = if self.site.actuators[i].is_discrete() { first } else { *target };
+            let way = Way { first, target, per_step: self.per_step[i] };
+            if anew {
+                ways.push(way);
+            } else if ways[i] == way {
+                continue;
+            }
+            ways[i] = way;
+            for (k, step) in self.steps(level).iter_mut().enumerate() {
+                step.setpoints.resize(targets.len(), f64::NAN);
+                step.setpoints[i] = way.at(k);
+            }
+        }
+        self.ways[level as usize] = ways;
+        let steps = if level == Level::P50 { &self.p50 } else { &self.p90 };
+        self.model.rollout(&self.state, steps, &mut self.out);
+    }
+
+    fn steps(&mut self, level: Level) -> &mut [StepInput] {
+        match level {
             Level::P50 => &mut self.p50,
             Level::Ramp => &mut self.p90,
-        };
-        for (k, step) in steps.iter_mut().enumerate() {
-            step.setpoints.clear();
-            step.setpoints.extend(ways.iter().map(|w| w.at(k)));
         }
-        self.ways = ways;
-        self.model.rollout(&self.state, steps, &mut self.out);
     }
 
     fn kwh(&self) -> f64 {
@@ -489,6 +517,7 @@ impl Search<'_> {
         for s in &mut self.p50 {
             s.setpoints = setpoints.to_vec();
         }
+        self.ways[Level::P50 as usize].clear();
         self.rollouts += 1;
         self.model.rollout(&self.state, &self.p50, &mut self.out);
         self.kwh()
@@ -511,100 +540,6 @@ impl Search<'_> {
         let score = Score { excess: self.beyond(targets), cost };
         self.known.insert(key, score);
         score
-    }
-
-    /// How far targets pass the tightened limits: with their reserves at the expected load (one thing goes wrong at a time), and
-    /// without under the ramp, which is what stays in `out`.
-    fn beyond(&mut self, targets: &[f64]) -> f64 {
-        let mut sum = 0.0;
-        if self.reserves {
-            self.roll(targets, Level::P50);
-            sum += self.excess(true);
-        }
-        self.roll(targets, Level::Ramp);
-        sum + self.excess(false)
-    }
-
-    /// How far the rollout in `out` passes the tightened limits, or (`reserves`) those that have a reserve with that in place of a
-    /// smaller margin: what is lost may take the margin, not the limit. A limit that is passed already is not charged for the first
-    /// step: no plan can change that.
-    fn excess(&self, reserves: bool) -> f64 {
-        let mut sum = 0.0;
-        for (i, l) in self.site.limits.iter().enumerate().filter(|(_, l)| !reserves || l.has_reserve()) {
-            let now = self.state.limited.get(i).copied().unwrap_or(f64::NAN);
-            for (k, o) in self.out.iter().enumerate() {
-                let reserve = if reserves { self.reserve(i, k, o.limited.get(i).copied().unwrap_or(f64::NAN)) } else { 0.0 };
-                let keep =
-                    l.margin.max(reserve) + self.tuning.sigmas * o.limited_sigma.get(i).copied().filter(|s| s.is_finite()).unwrap_or(0.0);
-                if let Some(v) = o.limited.get(i).copied().filter(|v| v.is_finite())
-                    && !(k == 0 && self.distance(i, now) < keep)
-                {
-                    sum += (keep - self.distance(i, v)).max(0.0);
-                }
-                // A setpoint neither grows with the load nor with what is lost: it is counted once, under the ramp.
-                if !reserves
-                    && let Some(a) = &l.actuator
-                    && let Some(j) = self.site.actuators.iter().position(|x| x.id == *a)
-                {
-                    // A setpoint is no surprise.
-                    let surprise = self.start.surprise.get(i).copied().unwrap_or(0.0);
-                    sum += (l.margin - surprise - self.distance(i, self.p90[k].setpoints[j])).max(0.0);
-                }
-            }
-        }
-        sum
-    }
-
-    /// See [`Search::lacks`]; of the rollout in `out`, at the operators' setpoints.
-    fn lacks(&self) -> Vec<Vec<f64>> {
-        let lack = |k: usize, i: usize| {
-            let value = self.out[k].limited.get(i).copied().filter(|v| v.is_finite());
-            value.map_or(0.0, |v| (self.needs(i, k, v) - self.distance(i, v)).max(0.0))
-        };
-        let limits = 0..self.site.limits.len();
-        (0..self.out.len()).map(|k| limits.clone().map(|i| lack(k, i)).collect()).collect()
-    }
-
-    /// What is kept of [`Search::needs`]: not what the operators' own setpoints would not survive either.
-    fn reserve(&self, i: usize, k: usize, value: f64) -> f64 {
-        self.needs(i, k, value) - self.lacks.get(k).and_then(|l| l.get(i)).copied().unwrap_or(0.0)
-    }
-
-    /// What the loss of one machine adds to limit `i` in step `k` of the plan, where `value` is expected.
-    fn needs(&self, i: usize, k: usize, value: f64) -> f64 {
-        self.site.limits[i].reserve_at(value, |id| self.setpoint(id, k))
-    }
-
-    /// See [`Plan::reserved`]; of the rollout in `out`, at the expected load.
-    fn reserved(&self) -> Option<(usize, String, f64)> {
-        let mut least: Option<(f64, usize, usize, f64)> = None;
-        for (i, _) in self.site.limits.iter().enumerate().filter(|(_, l)| l.has_reserve()) {
-            for (k, o) in self.out.iter().enumerate() {
-                let Some(v) = o.limited.get(i).copied().filter(|v| v.is_finite()) else { continue };
-                let spare = self.distance(i, v) - self.reserve(i, k, v);
-                if least.is_none_or(|(s, ..)| spare < s) {
-                    least = Some((spare, i, k, v));
-                }
-            }
-        }
-        let (_, i, k, value) = least?;
-        let kept = |r: &Reserve| r.at(value, &|id: &str| self.setpoint(id, k));
-        let worst = self.site.limits[i].reserve.iter().max_by(|a, b| kept(a).total_cmp(&kept(b)))?;
-        Some((i, worst.loss.clone(), self.reserve(i, k, value)))
-    }
-
-    /// Setpoint of an actuator in step `k` of the plan.
-    fn setpoint(&self, id: &str, k: usize) -> Option<f64> {
-        self.site.actuators.iter().position(|a| a.id == id).and_then(|j| self.p50[k].setpoints.get(j)).copied()
-    }
-
-    /// Distance of a value to limit `i`; negative = beyond. Unknown references do not bound here: the checker withholds.
-    fn distance(&self, i: usize, value: f64) -> f64 {
-        let (l, (low, high)) = (&self.site.limits[i], self.reference[i]);
-        let over = l.max.map_or(f64::MAX, |m| low + m - value);
-        let under = l.min.map_or(f64::MAX, |m| value - high - m);
-        let d = over.min(under) - self.start.surprise.get(i).copied().unwrap_or(0.0);
-        if d.is_finite() { d } else { f64::MAX }
     }
 
     fn describe(&mut self, best: Vec<f64>, settled: Vec<f64>, hold: Vec<f64>, fixed: (f64, f64, Toll)) -> Plan {
