@@ -177,7 +177,7 @@ fn one(case: &Case, world: &World, arm: Arm, seed: u64, arrivals: Option<Arrival
             .map(|(a, s)| {
                 json!({
                     "it_kwh": a.it_kwh, "cooling_kwh": a.cooling_kwh, "load_kw": s.load_kw().0, "load_sd_kw": s.load_kw().1,
-                    "hot_gpu_minutes": s.hot_gpu_minutes,
+                    "hot_gpu_minutes": s.hot_gpu_minutes, "minutes_beyond_limit": a.minutes_beyond_limit, "least_margin": a.least_margin,
                 })
             })
             .collect(),

@@ -17,6 +17,8 @@ const FADES: f64 = 0.1;
 /// Part of what a value is inside its margin by that a surprise grows with in a tick, and how many margins it may come to.
 const GROWS: f64 = 0.5;
 const MARGINS_MAX: f64 = 10.0;
+/// How far a value may be from its own setpoint, towards the limit, and still follow it: a part of the limit's margin.
+const FOLLOWS: f64 = 0.5;
 /// Ticks without a word after which shadows begin anew.
 const GAP_TICKS: i64 = 2;
 
@@ -52,9 +54,14 @@ impl Surprise {
             let reserve = l.reserve_at(measured.value, |id| at(id).map(|a| a.in_force.value));
             let known = expected.as_ref().and_then(|e| e.get(i)).filter(|e| e.0.is_finite() && e.1.is_finite() && !measured.is_stale());
             let (nearer, clear) = (|shadow: f64| nearer(l, measured.value, shadow), clear(l, measured.value, view));
+            // A value that follows its own setpoint is where a plan put it; one that does not (a chiller that will not start) is like any other.
+            let setpoint = l.actuator.as_deref().and_then(at).map(|a| a.in_force.value).filter(|v| v.is_finite());
+            let follows = l.actuator.is_some() && setpoint.is_none_or(|s| nearer(s) <= FOLLOWS * l.margin);
+            // Such a setpoint moves slowly: it counts from twice the margin on.
+            let margin = if l.actuator.is_some() { 2.0 * l.margin } else { l.margin };
             *s = match known {
                 // Inside its margin already: what the model is wrong by counts whole, and more with every tick that it stays there.
-                Some((v, _)) if clear < l.margin && l.actuator.is_none() => s.max(nearer(*v)) + GROWS * (l.margin - clear),
+                Some((v, _)) if clear < margin && !follows => s.max(nearer(*v)) + GROWS * (margin - clear),
                 Some((v, sigma)) if nearer(*v) - SIGMAS * sigma > *s => nearer(*v) - SIGMAS * sigma,
                 Some((v, sigma)) => *s + FADES * (nearer(*v) - SIGMAS * sigma - *s),
                 None => *s * (1.0 - FADES),
