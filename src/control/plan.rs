@@ -2,7 +2,8 @@
 //!
 //! Words: a *target* is where an actuator is heading; its *trajectory* goes there as fast as slew allows, then holds. The
 //! *cost* of targets is what the site's objective counts (energy, money, emissions, peak: [`super::objective`]) at the p50 load, with a
-//! small charge for moving; the *excess* is how far limits are passed (`plan/limits.rs`). A *state* is the target of an actuator that is switched: each combination of the few states is a branch of its own.
+//! small charge for moving; the *excess* is how far limits are passed (`plan/limits.rs`). A *state* is the target of an actuator that
+//! is switched: each combination of the few states is a branch of its own.
 //! Order of plans: the smaller excess, then the smaller cost. A plan with any excess says so (`feasible = false`).
 //! Invariants: at most [`Tuning::rollouts_max`] rollouts a search, a third of that for each further branch, and a dozen to settle and
 //! describe; deterministic; first moves stay within the reach given.

@@ -3,8 +3,9 @@
 //! Words: a *loss* is one machine that fails before anybody can answer: a pump, a fan, a whole CDU; its *reserve* is what the limited
 //! value moves by when that happens, at the setpoints in force.
 //! Invariants: one thing goes wrong at a time, so of several reserves the largest counts, neither their sum nor a step of the load beside
-//! it; what is not known counts in full. A plan keeps as much of it as the operators' own fixed setpoints do: a loss that those would not
-//! survive either is no reason to run colder than they do.
+//! it; where it is not known what is left, the share counts in full, and where the setpoint `over` is not known, nothing of it does (a
+//! plan has all setpoints). A plan keeps as much of it as the operators' own fixed setpoints do: a loss that those would not survive
+//! either is no reason to run colder than they do.
 
 use serde::{Deserialize, Serialize};
 
