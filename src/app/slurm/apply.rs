@@ -55,9 +55,11 @@ fn save(dir: &Path, keeper: &Keeper) -> Result<(), String> {
     write(&state_file(dir), &serde_json::to_vec_pretty(keeper).map_err(|e| e.to_string())?)
 }
 
-fn show(changes: &[Change]) {
+/// Says what is set; `at` = the plant's clock of the hints that ask for it, which in a simulation is not the log's.
+fn show(changes: &[Change], at: Option<Timestamp>) {
+    let at = at.map(|t| format!(", hints of {t}")).unwrap_or_default();
     for c in changes {
-        tracing::info!("{}: weight {} ({})", c.node, c.weight, if c.why.is_empty() { "set again" } else { &c.why });
+        tracing::info!("{}: weight {} ({}{at})", c.node, c.weight, if c.why.is_empty() { "set again" } else { &c.why });
     }
 }
 
@@ -123,7 +125,7 @@ pub fn restore(args: &SlurmRestore) -> Result<(), String> {
         return Err(format!("{} keeps the weights until {}: end it first, it gives them back by itself", other.holder, other.until));
     }
     let changes = keeper.restore(&cluster::nodes()?);
-    show(&changes);
+    show(&changes, None);
     let mut failed = cluster::set(&changes);
     if failed.is_empty() {
         save(&args.state, &keeper)?;
@@ -202,7 +204,7 @@ impl Loop {
             None => self.keeper.restore(&nodes),
         };
         save(&self.args.state, &self.keeper)?;
-        show(&changes);
+        show(&changes, wanted.as_ref().map(|w| w.0));
         let mut failed = cluster::set(&changes);
         if let Some(name) = &self.args.power_licence {
             let done = match (&wanted, &self.hints) {
@@ -281,7 +283,7 @@ impl Loop {
         }
         self.keeper = load(&self.args.state, self.keeper.weights, self.keeper.use_features)?;
         let changes = self.keeper.restore(&cluster::nodes()?);
-        show(&changes);
+        show(&changes, None);
         let mut failed = cluster::set(&changes);
         if failed.is_empty() {
             save(&self.args.state, &self.keeper)?;

@@ -10,6 +10,17 @@ struct Domain {
     racks: Vec<usize>,
     partition: usize,
     least_extra: f64,
+    /// The most GPUs that one of its racks has free in any slot before anything is placed.
+    most_gpus: u32,
+    /// Its row in [`State::domain_free`].
+    row: usize,
+}
+
+impl Domain {
+    /// Least surcharge and touch charge of a job here, kWh over `all_h` hours: on its cheapest rack, over as few racks as can hold it.
+    fn least_kwh(&self, ask: &Ask, all_h: f64) -> f64 {
+        (ask.kw() * self.least_extra + TOUCH_KW * f64::from(ask.gpus.div_ceil(self.most_gpus.max(1)))) * all_h
+    }
 }
 
 /// A partial schedule.
@@ -24,11 +35,27 @@ pub struct State<'a> {
     load_kw: Vec<f64>,
     /// Per site, cheapest first.
     domains: Vec<Vec<Domain>>,
+    /// Free GPUs of a domain's racks together: row · slots + slot.
+    domain_free: Vec<u32>,
+    /// Per rack, the row of its domain.
+    rows: Vec<usize>,
     /// Racks looked at, times slots: the search's budget is counted in these.
     pub work: u64,
     /// Per cap: its least room, kW, and the look ([`State::looks`]) that found it. Racks share caps.
     held: Vec<(u64, f64)>,
     looks: u64,
+    /// Room to write for one look, kept so that it is not asked for anew.
+    scratch: Scratch,
+}
+
+#[derive(Default)]
+struct Scratch {
+    /// (rack, chunks that fit).
+    fits: Vec<(usize, u32)>,
+    /// (rack, chunks) of one way to lay a job.
+    laid: Vec<(usize, u32)>,
+    /// (cap, kW).
+    spent: Vec<(usize, f64)>,
 }
 
 /// Which corner a search must leave: a start and a domain.
@@ -55,10 +82,18 @@ impl<'a> State<'a> {
         for ((site, _, partition), mut racks) in found {
             racks.sort_by(|a, b| p.racks[*a].extra.total_cmp(&p.racks[*b].extra).then(a.cmp(b)));
             let least_extra = racks.first().map_or(0.0, |r| p.racks[*r].extra);
-            domains[site].push(Domain { racks, partition, least_extra });
+            let most_gpus = racks.iter().flat_map(|r| &free[r * k..(r + 1) * k]).copied().max().unwrap_or(0);
+            domains[site].push(Domain { racks, partition, least_extra, most_gpus, row: 0 });
         }
         for d in &mut domains {
             d.sort_by(|a, b| a.least_extra.total_cmp(&b.least_extra).then(a.racks.cmp(&b.racks)));
+        }
+        let mut rows = vec![0; p.racks.len()];
+        let mut domain_free = vec![];
+        for (row, d) in domains.iter_mut().flatten().enumerate() {
+            d.row = row;
+            d.racks.iter().for_each(|r| rows[*r] = row);
+            domain_free.extend((0..k).map(|s| d.racks.iter().map(|r| free[r * k + s]).sum::<u32>()));
         }
         State {
             places: vec![None; p.asks.len()],
@@ -66,9 +101,12 @@ impl<'a> State<'a> {
             room_kw,
             load_kw,
             domains,
+            domain_free,
+            rows,
             work: 0,
             held: vec![(0, 0.0); p.caps.len()],
             looks: 0,
+            scratch: Scratch::default(),
             p,
         }
     }
@@ -149,8 +187,9 @@ impl<'a> State<'a> {
             let rack = &self.p.racks[r];
             let (gpus, kw) = (n * ask.chunk, f64::from(n * ask.chunk) * ask.kw_per_gpu * sign);
             for s in place.start..until {
-                let free = &mut self.free[r * k + s];
-                *free = if sign > 0.0 { *free - gpus } else { *free + gpus };
+                for free in [&mut self.free[r * k + s], &mut self.domain_free[self.rows[r] * k + s]] {
+                    *free = if sign > 0.0 { *free - gpus } else { *free + gpus };
+                }
                 self.load_kw[rack.site * k + s] += kw;
                 for &c in &rack.caps {
                     self.room_kw[c * k + s] -= kw;
@@ -197,23 +236,27 @@ impl<'a> State<'a> {
 
     fn least_room(&self, c: usize, start: usize, until: usize) -> f64 {
         let k = self.p.slots;
-        self.room_kw[c * k + start..c * k + until]
-            .iter()
-            .copied()
-            .fold(f64::INFINITY, |least, room| if room < least { room } else { least })
+        // Four at a time: one after the other each comparison would wait for the one before.
+        let (fours, rest) = self.room_kw[c * k + start..c * k + until].as_chunks::<4>();
+        let least = |a: f64, b: f64| if b < a { b } else { a };
+        let mut of = [f64::INFINITY; 4];
+        for four in fours {
+            of = std::array::from_fn(|i| least(of[i], four[i]));
+        }
+        of.iter().chain(rest).copied().fold(f64::INFINITY, least)
     }
 
-    /// Fills racks in the order given; `None` where they do not hold the job.
-    fn fill(&self, order: &[(usize, u32)], ask: &Ask, start: usize) -> Option<Vec<(usize, u32)>> {
+    /// Fills racks in the order given, into `laid`; false where they do not hold the job.
+    fn fill(&self, order: &[(usize, u32)], ask: &Ask, start: usize, laid: &mut Vec<(usize, u32)>, spent: &mut Vec<(usize, f64)>) -> bool {
         let (until, chunk_kw) = (self.until(ask, start), f64::from(ask.chunk) * ask.kw_per_gpu);
         let mut left = ask.chunks();
-        let mut spent: Vec<(usize, f64)> = vec![];
-        let mut out = vec![];
+        laid.clear();
+        spent.clear();
         for &(r, fit) in order {
             let mut n = fit.min(left);
             for &c in &self.p.racks[r].caps {
                 if let Some((_, kw)) = spent.iter().find(|(x, _)| *x == c) {
-                    n = n.min(chunks(self.least_room(c, start, until) - kw, chunk_kw));
+                    n = n.min(chunks(self.held[c].1 - kw, chunk_kw));
                 }
             }
             if n == 0 {
@@ -225,14 +268,13 @@ impl<'a> State<'a> {
                     None => spent.push((c, f64::from(n) * chunk_kw)),
                 }
             }
-            out.push((r, n));
+            laid.push((r, n));
             left -= n;
             if left == 0 {
-                out.sort_unstable();
-                return Some(out);
+                return true;
             }
         }
-        None
+        false
     }
 
     fn racks_kwh(&self, ask: &Ask, racks: &[(usize, u32)]) -> f64 {
@@ -243,8 +285,17 @@ impl<'a> State<'a> {
 
     /// The cheapest way found to lay a job over some racks: cheapest rack first, fewest racks, one rack that it fits best.
     fn lay(&mut self, racks: &[usize], ask: &Ask, start: usize) -> Option<(f64, Vec<(usize, u32)>)> {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let best = self.lay_with(racks, ask, start, &mut scratch);
+        self.scratch = scratch;
+        best
+    }
+
+    fn lay_with(&mut self, racks: &[usize], ask: &Ask, start: usize, scratch: &mut Scratch) -> Option<(f64, Vec<(usize, u32)>)> {
+        let Scratch { fits, laid, spent } = scratch;
         self.looks += 1;
-        let fits: Vec<(usize, u32)> = racks.iter().map(|&r| (r, self.fit(r, ask, start))).filter(|(_, n)| *n > 0).collect();
+        fits.clear();
+        fits.extend(racks.iter().map(|&r| (r, self.fit(r, ask, start))).filter(|(_, n)| *n > 0));
         let need = ask.chunks();
         if fits.iter().map(|(_, n)| u64::from(*n)).sum::<u64>() < u64::from(need) {
             return None;
@@ -253,10 +304,11 @@ impl<'a> State<'a> {
         let extra = |r: usize| p.racks[r].extra;
         let mut best: Option<(f64, Vec<(usize, u32)>)> = None;
         let mut offer = |s: &State, order: &[(usize, u32)]| {
-            if let Some(laid) = s.fill(order, ask, start) {
-                let kwh = s.racks_kwh(ask, &laid);
+            if s.fill(order, ask, start, laid, spent) {
+                laid.sort_unstable();
+                let kwh = s.racks_kwh(ask, laid);
                 if best.as_ref().is_none_or(|(b, _)| kwh < *b - 1e-9) {
-                    best = Some((kwh, laid));
+                    best = Some((kwh, laid.clone()));
                 }
             }
         };
@@ -264,11 +316,10 @@ impl<'a> State<'a> {
         if let Some(one) = whole.min_by(|a, b| extra(a.0).total_cmp(&extra(b.0)).then(a.1.cmp(&b.1)).then(a.0.cmp(&b.0))) {
             offer(self, &[*one]);
         }
-        let mut order = fits;
-        order.sort_by(|a, b| extra(a.0).total_cmp(&extra(b.0)).then(b.1.cmp(&a.1)).then(a.0.cmp(&b.0)));
-        offer(self, &order);
-        order.sort_by(|a, b| b.1.cmp(&a.1).then(extra(a.0).total_cmp(&extra(b.0))).then(a.0.cmp(&b.0)));
-        offer(self, &order);
+        fits.sort_unstable_by(|a, b| extra(a.0).total_cmp(&extra(b.0)).then(b.1.cmp(&a.1)).then(a.0.cmp(&b.0)));
+        offer(self, fits);
+        fits.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(extra(a.0).total_cmp(&extra(b.0))).then(a.0.cmp(&b.0)));
+        offer(self, fits);
         best
     }
 
@@ -318,7 +369,8 @@ impl<'a> State<'a> {
         let (k, need) = (self.p.slots, ask.gpus);
         let mut best: Option<(f64, Vec<(usize, u32)>)> = None;
         for d in &domains {
-            if best.as_ref().is_some_and(|(b, _)| ask.kw() * d.least_extra * all_h + TOUCH_KW * all_h >= *b) {
+            // Cheapest first: those behind cost no less by their racks, though one may do with fewer of them.
+            if best.as_ref().is_some_and(|(b, _)| (ask.kw() * d.least_extra + TOUCH_KW) * all_h >= *b) {
                 break;
             }
             let domain = d.racks.first().map(|r| self.p.racks[*r].domain);
@@ -327,7 +379,7 @@ impl<'a> State<'a> {
                 continue;
             }
             self.work += 1;
-            if d.racks.iter().map(|r| self.free[r * k + start]).sum::<u32>() < need {
+            if self.domain_free[d.row * k + start] < need || best.as_ref().is_some_and(|(b, _)| d.least_kwh(ask, all_h) >= *b) {
                 continue;
             }
             if let Some((kwh, racks)) = self.lay(&d.racks, ask, start)
