@@ -1,9 +1,9 @@
-//! Named events: each is one log line and one counter.
+//! Named events: each is one counter, which `/metrics` shows.
 //!
 //! Words: a *tally* is the process's table of counters, keyed by a static event name and a short label (a format, a
 //! reason, a site). Names follow OpenMetrics without the `_total` suffix, which `/metrics` adds.
 //! Invariant: the number of labels per event is bounded ([`LABELS_MAX`]); beyond it they fall under `other`.
-//! Absent by design: no clock, no I/O. `app` turns what [`Tally::note`] returns into a log line.
+//! Absent by design: no clock, no I/O, no log lines: `app` writes those where they are due.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -98,12 +98,6 @@ impl Tally {
     pub fn get(&self, event: &str, label: &str) -> u64 {
         let counts = self.counts.lock().unwrap_or_else(|e| e.into_inner());
         counts.get(event).and_then(|labels| labels.get(label)).copied().unwrap_or(0)
-    }
-
-    /// Sum over the labels that begin with `prefix`.
-    pub fn total_under(&self, event: &str, prefix: &str) -> u64 {
-        let counts = self.counts.lock().unwrap_or_else(|e| e.into_inner());
-        counts.get(event).map_or(0, |labels| labels.iter().filter(|(k, _)| k.starts_with(prefix)).map(|(_, v)| v).sum())
     }
 
     /// All counters as (event, label, count), in order.

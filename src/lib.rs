@@ -3,7 +3,7 @@
 //! One package, six floors. A module names only lower floors, never a sibling; `tests/it/tidy.rs` keeps it.
 //!
 //! ```text
-//! 5  app                                config, CLI, tasks, wiring, shutdown; tokio and the only real clock
+//! 5  app                                config, CLI, tasks, wiring, shutdown; the only real clock, and where tasks are spawned
 //! 4  sim  api  report  scheduler        closed loop | HTTP, SSE, OpenAPI | charts | scheduler artefacts
 //! 3  control                            view -> mode -> plan -> check -> explain; no I/O, no clock, no polars
 //! 2  plant  forecast  ingest  store     twin and identified model | load models | MQTT bytes -> readings | time series

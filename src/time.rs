@@ -77,10 +77,14 @@ impl fmt::Display for Stamp {
 impl Timestamp {
     pub const MIN: Timestamp = Timestamp(i64::MIN);
 
-    /// Reads an RFC 3339 instant or a civil date (midnight UTC).
+    /// Reads an RFC 3339 instant or a civil date (midnight UTC). A civil time without an offset is neither.
     pub fn parse(text: &str) -> Option<Timestamp> {
         if let Ok(t) = text.parse::<jiff::Timestamp>() {
             return Some(Timestamp(t.as_millisecond()));
+        }
+        // A date is also read out of longer texts: their time of day would be lost.
+        if text.trim().len() != 10 {
+            return None;
         }
         let date: jiff::civil::Date = text.parse().ok()?;
         let zoned = date.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
@@ -235,6 +239,8 @@ mod tests {
         assert_eq!(t.day(), "2026-07-14");
         assert_eq!((t + Span::seconds(1)).day(), "2026-07-15");
         assert_eq!(Timestamp::parse("2026-07-14"), Some(t.day_start()));
+        assert_eq!(Timestamp::parse("2026-07-14T10:30:00"), None);
+        assert_eq!(Timestamp::parse("2026-07-14T10:30:00+02:00"), Timestamp::parse("2026-07-14T08:30:00Z"));
         assert_eq!(Timestamp(i64::MAX).day(), "out-of-range");
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Words: a *kind* is what is measured (temperature, power, …); each kind has one *canonical unit*, and every value
 //! inside the program is in it. A *unit* is how a publisher writes the kind; `Unit::canonical` converts, once, at decode.
-//! Invariant: no module but `ingest` converts a unit.
+//! Invariant: values are converted where they come in, and only there: readings by `ingest`, bounds and limits by the site file, rows of a
+//! file by their reader.
 
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +36,11 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The symbol of a difference of two values.
+    pub fn step_unit(self) -> &'static str {
+        if self == Kind::Temperature { Kind::TemperatureDifference.unit() } else { self.unit() }
+    }
+
     /// The canonical unit's symbol.
     pub fn unit(self) -> &'static str {
         match self {

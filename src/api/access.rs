@@ -184,12 +184,15 @@ fn shown(request: &Request) -> Credentials<'_> {
 /// Lets a request through with its [`Caller`] attached, or answers 401 or 403.
 pub(super) async fn guard(Extension(gate): Extension<Arc<dyn Gatekeeper>>, mut request: Request, next: Next) -> Response {
     let need = need(request.method(), request.uri().path());
+    // Nobody is asked who he is, so that nobody is refused: the session endpoint asks by itself.
+    if need == Need::Nothing {
+        return next.run(request).await;
+    }
     match gate.caller(&shown(&request)) {
         Ok(caller) if caller.role.may(need) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
-        _ if need == Need::Nothing => next.run(request).await,
         Ok(caller) => Problem::new(
             StatusCode::FORBIDDEN,
             None,

@@ -78,7 +78,7 @@ pub struct Overview {
     /// The site's clock, epoch ms.
     pub now: Option<i64>,
     pub step_s: u32,
-    /// Start of each step, epoch ms, ascending, evenly spaced.
+    /// End of each step, epoch ms, ascending.
     pub at: Vec<i64>,
     pub it_kw: Line,
     pub cooling_kw: Line,

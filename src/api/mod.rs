@@ -4,8 +4,8 @@
 //! ([`model`], [`chart`]); a *problem* is an RFC 9457 error document; a *change* is the backend's counter that grows when
 //! something worth showing happened.
 //! Invariants: every route under `/api/v1` is in `openapi.json`; every error is a problem that names the field and the
-//! way out; a placement hint past its time limit is never served; a broker's password never leaves ([`without_password`]);
-//! bodies, queries, pages and waits are bounded.
+//! way out; a placement hint past its time limit is never served; bodies, queries, pages and waits are bounded; a broker's
+//! password never leaves, since the address that comes here has none.
 //! Absent by design: no clock (ages and `now` come from the backend), no spawn, no store, no state of its own.
 //!
 //! Blocking: the backend's methods are plain functions. Those that may read the store run under
@@ -218,31 +218,5 @@ pub(crate) fn blocking<T>(work: impl FnOnce() -> T) -> T {
     match Handle::try_current().map(|h| h.runtime_flavor()) {
         Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
         _ => work(),
-    }
-}
-
-/// A broker's address without its user's password: `mqtt://user:***@host:1883`.
-pub fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, tail) = rest.split_at(end);
-    match authority.rsplit_once('@') {
-        Some((user, host)) => match user.split_once(':') {
-            Some((name, _)) => format!("{scheme}://{name}:***@{host}{tail}"),
-            None => url.to_owned(),
-        },
-        None => url.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::without_password;
-
-    #[test]
-    fn passwords_are_left_out() {
-        assert_eq!(without_password("mqtt://u:s@c@h:1883/x"), "mqtt://u:***@h:1883/x");
-        assert_eq!(without_password("mqtt://u@h"), "mqtt://u@h");
-        assert_eq!(without_password("mqtt://h:1883"), "mqtt://h:1883");
     }
 }

@@ -63,7 +63,7 @@ pub struct SiteStatus {
     /// What the site file claims to be.
     pub label: String,
     pub time_zone: String,
-    /// `warming`, `shadow`, `advise`, `auto`, `guarded` or `fail-safe`.
+    /// `warming`, `learning`, `shadow`, `advise`, `auto`, `guarded` or `fail-safe`.
     pub mode: String,
     pub mode_why: String,
     /// Several services share the plant and another one is in charge: what this one says of that; null where it is in charge itself.
@@ -260,7 +260,7 @@ pub struct Recommendation {
     pub made_at: i64,
     pub valid_until: i64,
     pub mode: String,
-    /// `waiting`, `approved`, `published`, `in_force`, `refused`, `lapsed`, `superseded` or `recorded` (shadow).
+    /// `waiting`, `approved`, `published`, `lapsed`, `superseded` or `recorded` (shadow).
     pub state: String,
     /// May an operator approve it now?
     pub can_approve: bool,
@@ -366,6 +366,7 @@ pub struct Kpi {
     pub cooling_kwh: f64,
     pub loss_kwh: f64,
     pub gpu_hours: f64,
+    /// Over the time in which the allocated GPUs are known.
     pub kwh_per_gpu_hour: Option<f64>,
     pub pue: Option<f64>,
     /// Share of the period that is covered by measured values, 0–1.

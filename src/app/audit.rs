@@ -134,7 +134,13 @@ pub fn run(args: AuditArgs) -> Result<(), String> {
         return Err(format!("{}: no data directory; name it with --data-dir", args.data_dir.display()));
     }
     let store = Embedded::open(&args.data_dir).map_err(|e| e.to_string())?;
-    let sites = if args.sites.is_empty() { store.sites().map_err(|e| e.to_string())? } else { args.sites.clone() };
+    let known = store.sites().map_err(|e| e.to_string())?;
+    // A site of which nothing has been heard has its trail all the same, where somebody has acted.
+    let has_trail = |s: &str| entries(&store, s, 1).is_ok_and(|list| !list.is_empty());
+    if let Some(odd) = args.sites.iter().find(|s| !known.contains(s) && !has_trail(s)) {
+        return Err(format!("--site {odd:?}: not in {}; it has {}", args.data_dir.display(), known.join(", ")));
+    }
+    let sites = if args.sites.is_empty() { known } else { args.sites.clone() };
     let mut broken = 0;
     for site in &sites {
         let list = entries(&store, site, ENTRIES_MAX).map_err(|e| e.to_string())?;

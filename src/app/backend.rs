@@ -5,6 +5,7 @@ use super::audit::{ActOf, Audit};
 use super::gauges::Gauges;
 use super::influx::Influx;
 use super::journal::{Energy, Row};
+use super::kept_orders;
 use super::placement;
 use super::reports::Reports;
 use super::site_task::{Core, SiteShared, host_now};
@@ -119,7 +120,7 @@ impl ServiceBackend {
             name: s.site.site.name.clone(),
             label: s.site.site.label.clone(),
             time_zone: s.site.site.time_zone.clone(),
-            mode: mode.replace('-', "_"),
+            mode,
             mode_why,
             stands_by,
             held: brain.controller.orders().hold.as_ref().map(held_text),
@@ -171,6 +172,7 @@ impl ServiceBackend {
             OrderError::NoLoop { .. } => Fault::unknown("loop", e.to_string(), "GET /api/v1/sites lists them"),
             OrderError::OutOfBounds { .. } => Fault::invalid("value", e.to_string(), "give a value within the bounds"),
         })?;
+        kept_orders::keep(s.store.as_ref(), &s.site, &core.brain.controller);
         drop(core);
         s.charge.tell();
         self.file(ActOf { site, at, who, why, act: serde_json::json!(order) });
@@ -209,7 +211,7 @@ impl ServiceBackend {
             parent: r.parent.clone(),
             made_at: r.made_at.0,
             valid_until: r.valid_until.0,
-            mode: r.mode.replace('-', "_"),
+            mode: r.mode.clone(),
             state,
             can_approve,
             items: (r.items.iter())
@@ -336,7 +338,7 @@ impl Backend for ServiceBackend {
             cooling_kw: line(&rows, |r| r.cooling_kw),
             loss_kw: line(&rows, |r| r.loss_kw),
             baseline_cooling_kw: baseline.map_or_else(Vec::new, |b| rows.iter().map(|r| at(b, r.at)).collect()),
-            kwh_per_gpu_hour: line(&rows, |r| if r.gpus > 0.0 { (r.it_kw + r.cooling_kw + r.loss_kw) / r.gpus } else { f64::NAN }),
+            kwh_per_gpu_hour: line(&rows, |r| if r.gpus > 0.0 { r.total_kw() / r.gpus } else { f64::NAN }),
             load_kw: line(&rows, |r| r.loops.first().map_or(f64::NAN, |l| l[2])),
             forecast: site_load.and_then(|l| band(&core, &l.load)),
             loops: (file.loops.iter().enumerate())
@@ -448,6 +450,7 @@ impl Backend for ServiceBackend {
                 .controller
                 .approve(id, &act.who, &act.why, at)
                 .map_err(|e| Fault::conflict(e.to_string(), "GET /api/v1/recommendations shows the newest"))?;
+            kept_orders::keep(s.store.as_ref(), &s.site, &core.brain.controller);
             drop(core);
             self.file(ActOf { site: s.id(), at, who: &act.who, why: &act.why, act: serde_json::json!({ "approve": id }) });
             tracing::info!(site = s.id(), "{} approved {id}", act.who);

@@ -119,7 +119,7 @@ pub(super) fn series_of_store(store: &dyn Store, site: &str, list: &str, step: S
     sum_of_points(store, site, &ids, Timestamp(0), Timestamp(i64::MAX / 2), step)
 }
 
-/// Sum of points on a grid from the first to the last step that has data.
+/// Sum of points on a grid from the first to the last step that has data; what the gate distrusts counts as none.
 pub(super) fn sum_of_points(
     store: &dyn Store,
     site: &str,
@@ -130,7 +130,12 @@ pub(super) fn sum_of_points(
 ) -> Result<Series, String> {
     let mut columns = Vec::with_capacity(ids.len());
     for id in ids {
-        columns.push(store.series(site, *id, from, to, step).map_err(|e| e.to_string())?);
+        let column = store.series(site, *id, from, to, step).map_err(|e| e.to_string())?;
+        if column.len() >= STEPS_MAX {
+            // The store gives the oldest of them: the newest would be missing without a word.
+            return Err(format!("site {site:?}: a point has {STEPS_MAX} steps of {step} or more; take a longer step, or a shorter span"));
+        }
+        columns.push(column);
     }
     let ends = columns.iter().flat_map(|c| c.first().into_iter().chain(c.last())).map(|s| s.at);
     let (Some(first), Some(last)) = (ends.clone().min(), ends.max()) else {
@@ -143,7 +148,7 @@ pub(super) fn sum_of_points(
     let mut sum = vec![0.0; rows];
     for column in columns {
         let mut values = vec![f64::NAN; rows];
-        for s in column {
+        for s in column.into_iter().filter(|s| s.quality.usable() && s.mean.is_finite()) {
             if let Some(v) = values.get_mut(((s.at - first).0 / step.0.max(1)) as usize) {
                 *v = s.mean;
             }

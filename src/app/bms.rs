@@ -35,7 +35,6 @@ pub struct BusAccount {
 pub struct SimulatedBms {
     hall: Hall,
     client: WireClient,
-    integration: String,
     metadata: Vec<(String, Vec<u8>)>,
     value_topics: Vec<String>,
     last_sent: Vec<Option<(f64, u8)>>,
@@ -73,7 +72,6 @@ impl SimulatedBms {
         let mut bms = SimulatedBms {
             last_sent: vec![None; value_topics.len()],
             client,
-            integration: integration.to_owned(),
             metadata,
             value_topics,
             requests,
@@ -105,9 +103,6 @@ impl SimulatedBms {
     }
     pub fn done(&self) -> bool {
         self.hall.done()
-    }
-    pub fn integration(&self) -> &str {
-        &self.integration
     }
     pub fn into_hall(self) -> Hall {
         self.hall

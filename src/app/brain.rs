@@ -23,13 +23,13 @@ use crate::plant::rows::RowPlan;
 use crate::reading::{Latest, PointId};
 use crate::signal::tariff::Tariff;
 use crate::signal::weather::Weather;
-use crate::site::{Catalogue, Combine, MeterBoundary, SiteFile};
+use crate::site::{Catalogue, ClockSource, Combine, MeterBoundary, SiteFile};
 use crate::time::{Span, Timestamp};
 use crate::units::Kind;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-/// Recommendations kept in memory; all are in the store.
+/// Recommendations kept in memory: what page and API show. Each is filed in the store too, which nobody here reads back.
 const RECOMMENDATIONS_MAX: usize = 600;
 /// Steps of the plan at most, their least length, and how far the plan looks ahead.
 pub const PLAN_STEPS: usize = 24;
@@ -124,19 +124,21 @@ impl Brain {
     pub fn new(site: Arc<SiteFile>, model: Option<PlantModel>, forecaster: Option<Forecaster>) -> Brain {
         let step = forecaster.as_ref().map_or(PLAN_STEP, Forecaster::step);
         let empty = Series::new(Timestamp(0), step, Vec::new());
+        let mut journal = Journal::default();
+        journal.keep_for(site.control.tick());
         Brain {
             controller: Controller::with_tuning(&site, Timestamp(0), tuning(&site)),
             learner: Learner::new(Arc::clone(&site), None),
             history: None,
             open: None,
             waits_for: String::new(),
-            loads: site.loads().into_iter().map(|l| (l.to_owned(), empty.clone())).collect(),
+            loads: site.loads().map(|l| (l.to_owned(), empty.clone())).collect(),
             dry_bulb: empty.clone(),
             wet_bulb: empty,
             site,
             model,
             forecaster,
-            journal: Journal::default(),
+            journal,
             forecasts: Vec::new(),
             past_forecasts: VecDeque::new(),
             recommendations: VecDeque::new(),
@@ -220,6 +222,12 @@ impl Brain {
         self.site = Arc::new(site);
         self.controller.retune(tuning(&self.site));
         self.learner.follow(Arc::clone(&self.site));
+        self.journal.keep_for(self.site.control.tick());
+    }
+
+    /// How often the site's clock moves; zero before its second beat.
+    pub fn pace(&self) -> Span {
+        self.pace
     }
 
     /// The controller's word on what an operator orders between ticks is had through `controller` itself.
@@ -276,7 +284,7 @@ impl Brain {
             wet_bulb_c: view.weather.wet_bulb_c,
             dew_point_c: role("room_dew_point"),
             loops: self.site.loops.iter().map(|l| [role(&l.supply), role(&l.return_), role(&l.load)]).collect(),
-            own_loads_kw: self.site.own_loads().into_iter().map(role).collect(),
+            own_loads_kw: self.site.own_loads().map(role).collect(),
             limits: self
                 .site
                 .limits
@@ -318,14 +326,14 @@ impl Brain {
         if let Some(f) = &mut self.forecaster {
             self.forecasts = f.cycle(now, &window);
         }
-        for (l, load) in self.site.loads().into_iter().zip(&mut view.loads) {
+        for (l, load) in self.site.loads().zip(&mut view.loads) {
             let shown = self.loads.get(l).map_or(f64::NAN, |s| steepest(s, RAMP, RISE_QUANTILE));
             let now_kw = view.roles.get(l).map_or(f64::NAN, |a| a.value);
             load.ramp_kw = shown.max(self.stepped(l, now_kw));
             // Nobody forecasts it yet: it stays, and may grow by a share.
             load.p90_kw.iter_mut().filter(|kw| kw.is_finite()).for_each(|kw| *kw = self.rated(l, now_kw, *kw));
         }
-        for (i, l) in self.site.loads().into_iter().enumerate() {
+        for (i, l) in self.site.loads().enumerate() {
             let Some(f) = self.forecasts.iter().find(|f| f.target == l).filter(|f| !f.points.is_empty()) else { continue };
             let ahead = f.every(self.controller.tuning().step, PLAN_STEPS);
             view.loads[i] = LoadForecast {
@@ -443,7 +451,7 @@ impl Brain {
         // Twice, so that the second one stands there already: getting there is not part of the operators' day.
         model.rollout(&PlantState { in_force: step.in_force, limited: step.limited }, &[input.clone(), input], &mut out);
         let entry = ledger::open(&r, view.now, applied);
-        let metered = row.it_kw + row.cooling_kw + if row.loss_kw.is_finite() { row.loss_kw } else { 0.0 };
+        let metered = row.total_kw();
         let baseline = out.last().map_or(f64::NAN, |o| o.total_kw());
         let hours = entry.hours;
         Some(ledger::close(entry, baseline * hours, metered * hours))
@@ -456,7 +464,11 @@ impl Brain {
         if elapsed.0 <= HEARTBEAT_LOST.0.max(self.pace.0 * 5 / 2) {
             return Vec::new();
         }
-        let why = if broker_up { Why::HeartbeatLost } else { Why::BrokerDown };
+        let why = match self.site.bus.clock {
+            _ if !broker_up => Why::BrokerDown,
+            ClockSource::Bms => Why::HeartbeatLost,
+            ClockSource::Host | ClockSource::Data => Why::Stale("every reading".into()),
+        };
         self.controller.silent(last + elapsed, why, tally)
     }
 
@@ -470,7 +482,7 @@ impl Brain {
                 series.push(row.at, values[2], keep);
             }
         }
-        for (l, kw) in self.site.own_loads().into_iter().zip(&row.own_loads_kw) {
+        for (l, kw) in self.site.own_loads().zip(&row.own_loads_kw) {
             if let Some(series) = self.loads.get_mut(l) {
                 series.push(row.at, *kw, keep);
             }

@@ -1,7 +1,8 @@
 //! `tramuntana.toml`: which sites, which brokers, where data go, where the page listens.
 //!
-//! Invariants: unknown keys are refused with their line; paths are relative to the file; a password never stands in the
-//! file itself, only the name of the environment variable or of the file that holds it.
+//! Invariants: unknown keys are refused with their line; paths are relative to the file, but for `data_dir`, which is relative
+//! to where the program is started; a password never stands in the file itself, only the name of the environment variable or of
+//! the file that holds it.
 
 use super::access::AccessSettings;
 use super::alarms::NotifySettings;
@@ -144,6 +145,9 @@ impl StoreSettings {
     }
 }
 
+/// Days that a load model can be trained on, least and most: fewer are never trained on, more are not read from the store at once.
+const TRAIN_DAYS: [u32; 2] = [3, 340];
+
 /// When load models are trained anew.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -157,6 +161,16 @@ pub struct ForecastSettings {
 impl Default for ForecastSettings {
     fn default() -> ForecastSettings {
         ForecastSettings { retrain_hours: 24, train_days: 28 }
+    }
+}
+
+impl ForecastSettings {
+    fn check(&self) -> Result<(), String> {
+        let [least, most] = TRAIN_DAYS;
+        if self.retrain_hours > 0 && !(least..=most).contains(&self.train_days) {
+            return Err(format!("train_days = {}: give {least} to {most}, or retrain_hours = 0 for no training", self.train_days));
+        }
+        Ok(())
     }
 }
 
@@ -303,6 +317,7 @@ impl Config {
         }
         self.mqtt.check().map_err(|why| ("mqtt".into(), why))?;
         self.store.check().map_err(|why| ("store".into(), why))?;
+        self.forecast.check().map_err(|why| ("forecast".into(), why))?;
         if let Some(influx) = &self.influx {
             influx.check()?;
         }
@@ -376,6 +391,13 @@ mod tests {
     fn listen_needs_a_port() {
         assert!(parse_listen("127.0.0.1:0").is_ok());
         assert!(parse_listen("127.0.0.1").unwrap_err().contains("--listen"));
+    }
+
+    #[test]
+    fn days_that_no_model_is_trained_on_are_refused() {
+        let check = |retrain_hours, train_days| ForecastSettings { retrain_hours, train_days }.check();
+        assert!(ForecastSettings::default().check().is_ok() && check(24, 3).is_ok() && check(0, 0).is_ok());
+        assert!(check(24, 2).unwrap_err().contains("train_days = 2") && check(24, 400).is_err());
     }
 
     #[test]

@@ -90,12 +90,18 @@ fn answer(stream: UnixStream, store: &Embedded, ending: &AtomicBool, busy: &Atom
         return out.flush();
     }
     let sent = match store.freeze() {
-        Err(e) => writeln!(out, "no: {e}").and_then(|()| out.flush()).map(|()| 0),
+        Err(e) => {
+            tracing::warn!("backup: the hot store could not be frozen: {e}");
+            writeln!(out, "no: {e}").and_then(|()| out.flush()).map(|()| None)
+        }
         Ok(frozen) => writeln!(out, "ok {}", crate::store::FORMAT)
-            .and_then(|()| frozen.write(&mut out).map_err(|e| e.unwrap_or_else(|e| std::io::Error::other(e.to_string())))),
+            .and_then(|()| frozen.write(&mut out).map_err(|e| e.unwrap_or_else(|e| std::io::Error::other(e.to_string()))))
+            .map(Some),
     };
     busy.store(false, Ordering::Relaxed);
-    tracing::info!("backup: {} entries of the hot store given out", sent?);
+    if let Some(entries) = sent? {
+        tracing::info!("backup: {entries} entries of the hot store given out");
+    }
     Ok(())
 }
 

@@ -1,14 +1,18 @@
 //! What a site did lately: one row a control tick, and the energy account.
 //!
 //! Words: a *row* holds means over one tick; a *sample* is what one heartbeat saw; the *account* integrates meters over
-//! the site's clock. Invariants: rows are bounded ([`ROWS_MAX`]); a gap longer than [`GAP`] is a gap: it adds no energy
+//! the site's clock. Invariants: rows are bounded ([`Journal::keep_for`]); a gap longer than [`GAP`] is a gap: it adds no energy
 //! and lowers the coverage; what is unknown is NaN, never zero.
 
 use crate::time::{Span, Timestamp};
 use std::collections::{BTreeMap, VecDeque};
 
-/// Rows kept in memory: four days of five minutes. Older ones are in the store.
+/// Rows kept in memory at least: four days of five minutes. Older ones are gone; their readings are in the store.
 pub const ROWS_MAX: usize = 1152;
+/// Rows kept in memory at most, however short the tick.
+const ROWS_MOST: usize = 12_000;
+/// The longest time that the API shows at once.
+const SHOWN: Span = Span::hours(168);
 /// Longest time between two samples that still counts as measured.
 pub const GAP: Span = Span::minutes(5);
 /// Days kept in the account.
@@ -39,6 +43,11 @@ pub struct Row {
 }
 
 impl Row {
+    /// Power of IT, cooling and losses. Losses that nothing measures count nothing, as in the account.
+    pub fn total_kw(&self) -> f64 {
+        self.it_kw + self.cooling_kw + or_nothing(self.loss_kw)
+    }
+
     /// Every number of the row, in a fixed order.
     fn numbers(&mut self) -> impl Iterator<Item = &mut f64> {
         [
@@ -66,6 +75,8 @@ pub struct Energy {
     pub cooling_kwh: f64,
     pub loss_kwh: f64,
     pub gpu_hours: f64,
+    /// What of the energy fell into hours whose GPUs are known: it alone is shared out among them.
+    pub gpu_kwh: f64,
     /// Hours that were measured.
     pub hours: f64,
     pub from: Timestamp,
@@ -77,7 +88,7 @@ impl Energy {
         self.it_kwh + self.cooling_kwh + self.loss_kwh
     }
     pub fn kwh_per_gpu_hour(&self) -> Option<f64> {
-        (self.gpu_hours > 0.0).then(|| self.total_kwh() / self.gpu_hours)
+        (self.gpu_hours > 0.0).then(|| self.gpu_kwh / self.gpu_hours)
     }
     pub fn pue(&self) -> Option<f64> {
         (self.it_kwh > 0.0).then(|| self.total_kwh() / self.it_kwh)
@@ -89,6 +100,10 @@ impl Energy {
     }
 }
 
+fn or_nothing(v: f64) -> f64 {
+    if v.is_finite() { v } else { 0.0 }
+}
+
 /// Rows and account of one site.
 #[derive(Clone, Debug, Default)]
 pub struct Journal {
@@ -96,12 +111,19 @@ pub struct Journal {
     pub last: Option<Row>,
     /// Longest time between two samples of this site that counts as measured, where it is longer than [`GAP`].
     pub gap: Span,
+    /// Rows kept, where they are more than [`ROWS_MAX`].
+    keep: usize,
     sum: Option<(Row, Vec<u32>)>,
     pub total: Energy,
     pub days: BTreeMap<Timestamp, Energy>,
 }
 
 impl Journal {
+    /// Keeps as many rows of a tick as the API may ask for.
+    pub fn keep_for(&mut self, tick: Span) {
+        self.keep = usize::try_from(SHOWN.0 / tick.0.max(1)).unwrap_or(ROWS_MOST).clamp(ROWS_MAX, ROWS_MOST);
+    }
+
     /// Takes a sample: into the running mean, and into the account by the time since the one before.
     pub fn sample(&mut self, mut row: Row) {
         if let Some(last) = &self.last {
@@ -146,12 +168,14 @@ impl Journal {
         if !(row.it_kw.is_finite() && row.cooling_kw.is_finite()) {
             return;
         }
-        let known = |v: f64| if v.is_finite() { v } else { 0.0 };
         for e in [Some(&mut self.total), self.days.get_mut(&day)].into_iter().flatten() {
             e.it_kwh += row.it_kw * h;
             e.cooling_kwh += row.cooling_kw * h;
-            e.loss_kwh += known(row.loss_kw) * h;
-            e.gpu_hours += known(row.gpus) * h;
+            e.loss_kwh += or_nothing(row.loss_kw) * h;
+            if row.gpus.is_finite() {
+                e.gpu_hours += row.gpus * h;
+                e.gpu_kwh += row.total_kw() * h;
+            }
             e.hours += h;
         }
     }
@@ -163,7 +187,7 @@ impl Journal {
             *v = if n > 0 { *v / f64::from(n) } else { f64::NAN };
         }
         row.at = at;
-        if self.rows.len() >= ROWS_MAX {
+        while self.rows.len() >= self.keep.max(ROWS_MAX) {
             self.rows.pop_front();
         }
         self.rows.push_back(row.clone());
@@ -190,6 +214,25 @@ mod tests {
         j.sample(row(3600 + 3600, 100.0, 50.0));
         assert!((j.total.it_kwh - 100.0).abs() < 1e-9, "an hour without samples adds nothing");
         assert!((j.total.coverage() - 0.5).abs() < 0.01);
+    }
+
+    #[test]
+    fn energy_of_hours_whose_gpus_are_unknown_is_shared_out_among_none() {
+        let mut j = Journal::default();
+        for s in 0..=720 {
+            j.sample(row(10 * s, 100.0, if s <= 360 { 50.0 } else { f64::NAN }));
+        }
+        assert!((j.total.total_kwh() - 220.0).abs() < 1e-9, "all of it is in the account");
+        assert_eq!(j.total.kwh_per_gpu_hour().map(|v| (v * 1e9).round() / 1e9), Some(2.2));
+    }
+
+    #[test]
+    fn a_week_of_rows_is_kept_but_not_any_number() {
+        let mut j = Journal::default();
+        for (tick, kept) in [(Span::minutes(15), ROWS_MAX), (Span::minutes(5), 2016), (Span::minutes(1), 10_080), (Span::ZERO, ROWS_MOST)] {
+            j.keep_for(tick);
+            assert_eq!(j.keep, kept);
+        }
     }
 
     #[test]

@@ -3,8 +3,9 @@
 //! Words: the model *in force* is the one that the controller plans on; a *candidate* is a new fit; it is *promoted* when
 //! it passes its gates and is not worse than the one in force on the rows since. A *shipped* model (`plant_model` of the
 //! site file) counts as the first in force.
-//! Invariants: rows are bounded; a fit runs beside the site's task, which waits for it at most [`FIT_WAIT`]: a plant in
-//! lock-step sees its result in the same step, another one is not held up; what is refused says why.
+//! Invariants: rows are bounded; a fit runs beside the site's task, which waits for it at most [`FIT_WAIT`], so that a plant in
+//! lock-step sees its result in the same step; one that takes longer is taken in at a later beat. Only what is promoted is
+//! saved: the newest on the disk is in force after a restart. What is refused says why.
 
 use super::journal;
 use crate::plant::greybox::{self, GreyBox};
@@ -66,18 +67,13 @@ pub struct FitJob {
     step: Span,
     site: Arc<SiteFile>,
     binding: Binding,
-    root: Option<PathBuf>,
 }
 
 impl FitJob {
-    /// Fits and, where the model passes its gates, saves it with its card.
+    /// Fits. The model gets its number where it is promoted.
     pub fn run(self) -> Result<GreyBox, String> {
         let name = format!("{}-learnt/0", self.site.site.id);
-        let mut model = greybox::fit(&self.rows, self.step, &self.site, &self.binding, &name).map_err(|e| e.to_string())?;
-        if let Some(root) = self.root.as_ref().filter(|_| model.fit().usable()) {
-            greybox::save(&mut model, &self.site, root).map_err(|e| e.to_string())?;
-        }
-        Ok(model)
+        greybox::fit(&self.rows, self.step, &self.site, &self.binding, &name).map_err(|e| e.to_string())
     }
 }
 
@@ -116,10 +112,6 @@ impl Learner {
         self.site = site;
     }
 
-    pub fn rows(&self) -> usize {
-        self.rows.len()
-    }
-
     /// Takes in the newest row.
     pub fn push(&mut self, row: identified::Row) {
         if self.rows.back().is_some_and(|b| b.at >= row.at) {
@@ -151,18 +143,13 @@ impl Learner {
             return None;
         }
         self.since_fit = 0;
-        Some(FitJob {
-            rows: self.rows.iter().cloned().collect(),
-            step: tick,
-            site: Arc::clone(&self.site),
-            binding,
-            root: self.root.clone(),
-        })
+        Some(FitJob { rows: self.rows.iter().cloned().collect(), step: tick, site: Arc::clone(&self.site), binding })
     }
 
-    /// Judges a candidate. Returns the new model in force, or none where the one that is stays.
+    /// Judges a candidate, and saves with its card what it lets through. Returns the new model in force, or none where the one
+    /// that is stays.
     pub fn judge(&mut self, candidate: Result<GreyBox, String>, in_force: Option<&PlantModel>) -> Option<PlantModel> {
-        let model = match candidate {
+        let mut model = match candidate {
             Ok(m) => m,
             Err(why) => {
                 self.word = format!("not fitted: {why}");
@@ -191,6 +178,12 @@ impl Learner {
                 self.word = format!("kept the one in force ({old:.1} kW on the newest rows): candidate {figures}, {new:.1} kW");
                 return None;
             }
+        }
+        if let Some(root) = &self.root
+            && let Err(e) = greybox::save(&mut model, &self.site, root)
+        {
+            self.word = format!("not saved, so not promoted: {figures}: {e}");
+            return None;
         }
         self.word = format!("promoted {}: {figures}", model.name);
         Some(PlantModel::Learnt(Box::new(model)))

@@ -30,6 +30,7 @@ pub mod history;
 pub mod identify;
 pub mod influx;
 pub mod journal;
+mod kept_orders;
 pub mod kubernetes;
 pub mod learner;
 mod lease;

@@ -70,7 +70,7 @@ pub fn outlook(brain: &Brain, view: &View, recommendation: Option<&control::Reco
     let follow = recommendation.is_some_and(|r| r.mode == "auto");
     let mut outlook =
         Outlook { slot: SLOT, weather: weather.collect(), p50_kw: vec![vec![]; SLOTS], p90_kw: vec![vec![]; SLOTS], setpoints, follow };
-    for (l, now) in view.site.loads().into_iter().zip(&view.loads) {
+    for (l, now) in view.site.loads().zip(&view.loads) {
         let told = brain.forecasts.iter().find(|f| f.target == l).filter(|f| !f.points.is_empty());
         let ahead = told.map(|f| f.every(SLOT, SLOTS)).unwrap_or_default();
         for k in 0..SLOTS {
@@ -374,7 +374,7 @@ pub fn take_occupancy(s: &SiteShared, told: &Occupancy) -> Result<Done, Fault> {
     Ok(Done { text })
 }
 
-/// Fresh hints of all sites by node; `room_gpus` by power and cooling.
+/// The hints of one site by node; `room_gpus` by power and cooling.
 pub fn by_node(h: &Hints) -> Vec<(String, k8s::NodeHint)> {
     let per_gpu = |r: &Hint| r.marginal_kwh_per_gpu_hour / h.ahead.first().map_or(1.0, |s| s.marginal_kw_per_kw.max(0.1));
     let one = |r: &Hint| k8s::NodeHint {

@@ -29,6 +29,9 @@ pub fn run(args: ReplayArgs) -> Result<(), String> {
         None => host_now(),
     };
     let mut broker = BrokerAddress::parse(&args.broker).map_err(|e| e.to_string())?;
+    if broker.tls {
+        return Err(format!("--broker {broker}: replay speaks plain MQTT only, for a broker on this host; give its mqtt:// address"));
+    }
     broker.user = args.user.clone().or(broker.user);
     broker.password = broker.password.or_else(|| std::env::var("TRAMUNTANA_PASSWORD").ok());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;

@@ -13,6 +13,7 @@ use super::config::{Config, ConfiguredSite, Overrides};
 use super::door::{self, Bounded, Certificates, TlsDoor};
 use super::history::{self, HistoryFile};
 use super::influx::Influx;
+use super::kept_orders;
 use super::learner::PlantModel;
 use super::lease::{Charge, LeaseTask};
 use super::reload::{InForce, Reloader};
@@ -201,6 +202,9 @@ impl Service {
             }
             let mut brain = Brain::new(Arc::clone(&site), models.plant, models.load);
             (brain.price, brain.carbon) = load_tariffs(configured)?;
+            if config.lease.is_none() {
+                kept_orders::restore(store.as_ref(), &site, &mut brain.controller);
+            }
             if site.control.learns() {
                 brain.learner.root = Some(learnt_models(config));
                 let (_, rows) = history::from_store(&embedded, &site, None)?;

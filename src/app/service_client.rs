@@ -2,15 +2,20 @@
 //!
 //! Invariants: no call is waited for longer than [`PATIENCE`]; a token never stands in an error or on a command line.
 
+use crate::api::Problem;
 use crate::api::model::Hints;
 use serde::Serialize;
 use std::path::Path;
 use std::time::Duration;
+use ureq::Body;
+use ureq::http::Response;
 
 /// Longest time that the service may take to answer.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of one answer: hints of ten thousand racks.
 const ANSWER_MAX: u64 = 64 << 20;
+/// Bytes of a problem document.
+const PROBLEM_MAX: u64 = 64 << 10;
 
 /// A service's address, and our token where it wants one.
 pub struct ServiceClient {
@@ -29,7 +34,7 @@ impl ServiceClient {
             }
             None => std::env::var("TRAMUNTANA_TOKEN").ok(),
         };
-        let agent = ureq::Agent::config_builder().timeout_global(Some(PATIENCE)).build().into();
+        let agent = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE)).build().into();
         Ok(ServiceClient { agent, base: api.trim_end_matches('/').to_owned(), token: token.filter(|t| !t.is_empty()) })
     }
 
@@ -37,12 +42,21 @@ impl ServiceClient {
         self.token.as_ref().map(|t| format!("Bearer {t}"))
     }
 
-    fn said(url: &str, e: &ureq::Error) -> String {
-        let mend = match e {
-            ureq::Error::StatusCode(401 | 403) => "; give a token of the role scheduler with --token-file or TRAMUNTANA_TOKEN",
+    /// The answer, where it is no refusal; a refusal in the service's own words.
+    fn taken(url: &str, answer: Result<Response<Body>, ureq::Error>) -> Result<Response<Body>, String> {
+        let mut answer = answer.map_err(|e| format!("{url}: {e}"))?;
+        let status = answer.status();
+        if !status.is_client_error() && !status.is_server_error() {
+            return Ok(answer);
+        }
+        let mend = match status.as_u16() {
+            401 | 403 => "; give a token of the role scheduler with --token-file or TRAMUNTANA_TOKEN",
             _ => "",
         };
-        format!("{url}: {e}{mend}")
+        let problem = answer.body_mut().with_config().limit(PROBLEM_MAX).read_json::<Problem>();
+        // What is no problem document comes from something before the service: a proxy, or another server.
+        let said = problem.map_or_else(|_| format!("http status: {}", status.as_u16()), |p| format!("{}; {}", p.detail, p.mend));
+        Err(format!("{url}: {said}{mend}"))
     }
 
     /// The placement hints of a site.
@@ -52,17 +66,17 @@ impl ServiceClient {
         if let Some(b) = self.bearer() {
             request = request.header("authorization", b);
         }
-        let mut answer = request.call().map_err(|e| ServiceClient::said(&url, &e))?;
-        answer.body_mut().with_config().limit(ANSWER_MAX).read_json().map_err(|e| ServiceClient::said(&url, &e))
+        let mut answer = ServiceClient::taken(&url, request.call())?;
+        answer.body_mut().with_config().limit(ANSWER_MAX).read_json().map_err(|e| format!("{url}: {e}"))
     }
 
-    /// Posts a document; the answer's body is not read.
+    /// Posts a document; the body of an answer that is no refusal is not read.
     pub fn post(&self, path: &str, body: &impl Serialize) -> Result<(), String> {
         let url = format!("{}{path}", self.base);
         let mut request = self.agent.post(&url);
         if let Some(b) = self.bearer() {
             request = request.header("authorization", b);
         }
-        request.send_json(body).map(|_| ()).map_err(|e| ServiceClient::said(&url, &e))
+        ServiceClient::taken(&url, request.send_json(body)).map(|_| ())
     }
 }

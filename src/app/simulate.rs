@@ -25,6 +25,11 @@ pub fn run(args: &SimulateArgs) -> Result<(), String> {
     let mut pace = Pace::of(args.pace).ok_or_else(|| format!("--pace {}: give simulated seconds a second, above 0", args.pace))?;
     let spec = TwinSpec::load(&args.site.join("twin.toml")).map_err(|e| e.to_string())?;
     let broker = BrokerAddress::parse(&args.broker).map_err(|e| e.to_string())?;
+    if broker.tls || broker.user.is_some() {
+        return Err(format!(
+            "--broker {broker}: simulate speaks plain MQTT without a login, for a broker on this host; give mqtt://HOST:PORT alone"
+        ));
+    }
     let address = (broker.host.as_str(), broker.port)
         .to_socket_addrs()
         .ok()

@@ -12,6 +12,7 @@
 use super::alarms::book::Book;
 use super::brain::Brain;
 use super::influx::Mirror;
+use super::kept_orders;
 use super::learner::{FIT_WAIT, FitJob};
 use super::lease::Charge;
 use crate::control::Request;
@@ -262,10 +263,11 @@ pub(super) fn heartbeat(shared: &SiteShared) {
     shared.changed();
 }
 
-/// Steps the mode on the host's clock while the site's own stands still.
+/// Steps the mode on the host's clock while the site's own stands still: no heartbeat comes, or, on the host's clock, nothing
+/// at all. A clock of the data stands still between two parts of a replay too, so that it is not watched.
 fn watch(shared: &SiteShared) {
     let moved = shared.clock_moved.load(Ordering::Relaxed);
-    if shared.site.bus.clock != ClockSource::Bms || moved == 0 || shared.over.load(Ordering::Relaxed) {
+    if shared.site.bus.clock == ClockSource::Data || moved == 0 || shared.over.load(Ordering::Relaxed) {
         return;
     }
     let now = host_now();
@@ -404,6 +406,9 @@ async fn think(shared: &SiteShared, taken: &Taken) {
             tracing::warn!(site = shared.id(), "not controlled yet: {why}");
         }
         record(shared, &beat, now);
+        if !beat.requests.is_empty() {
+            kept_orders::keep(shared.store.as_ref(), &shared.site, &shared.core().brain.controller);
+        }
         shared.changed();
     }
 }

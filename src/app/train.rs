@@ -3,6 +3,7 @@
 use super::backtest::sum_of_points;
 use super::cli::{IdentifyArgs, TrainArgs};
 use super::config::{Config, ConfiguredSite, Overrides};
+use super::history;
 use super::service::targets;
 use crate::forecast::{self, Calendar, Forecaster, Series, Training, WeatherSeries};
 use crate::plant::identified;
@@ -20,6 +21,8 @@ use std::sync::Arc;
 const TRAIN_SPAN: Span = Span::hours(24 * 28);
 /// Step of the load series.
 const TRAIN_STEP: Span = Span::minutes(5);
+/// What is read before the span: its end may be the end of a day, and a value may stand for an hour.
+const BEFORE: Span = Span::hours(25);
 
 fn load_site(dir: &Path) -> Result<(SiteFile, Arc<TwinSpec>), String> {
     let site = SiteFile::load(&dir.join("site.toml")).map_err(|e| e.to_string())?;
@@ -100,7 +103,10 @@ fn train_from_store(args: &TrainArgs, config: &Path) -> Result<(), String> {
             println!("{}: names no load_model, nothing to train", site.file.site.id);
             continue;
         };
-        let data = site_series(&store, site, Timestamp(i64::MAX / 2), span)?;
+        let id = &site.file.site.id;
+        let catalogue = store.catalogue(id).map_err(|e| e.to_string())?;
+        let until = history::days(&store, id, &catalogue)?.map_or(Timestamp(0), |(_, last)| last + Span::hours(24));
+        let data = site_series(&store, site, until, span)?;
         let name = format!("{family}/{}", next_version(&models, family));
         let model = train_site(&name, site, &data, args.seed)?;
         let about = format!("{} of {} up to {} from the store, step 5 min", args.span, site.file.site.id, model.trained_to());
@@ -119,10 +125,12 @@ pub struct SiteData {
 pub fn site_series(store: &dyn Store, site: &ConfiguredSite, until: Timestamp, span: Span) -> Result<SiteData, String> {
     let id = &site.file.site.id;
     let catalogue = store.catalogue(id).map_err(|e| e.to_string())?;
+    // A series has room for so many steps, the oldest first: no more is read than is trained on.
+    let from = (until - span - BEFORE).max(Timestamp(0)).floor(TRAIN_STEP);
     let role = |name: &str| -> Option<Result<Series, String>> {
         let role = site.file.role(name)?;
         let ids: Vec<_> = catalogue.select(&role.select).map(|p| p.id).collect();
-        let mut sum = (!ids.is_empty()).then(|| sum_of_points(store, id, &ids, Timestamp(0), until, TRAIN_STEP))?;
+        let mut sum = (!ids.is_empty()).then(|| sum_of_points(store, id, &ids, from, until, TRAIN_STEP))?;
         if let (Ok(series), true) = (&mut sum, role.combine != Combine::Sum) {
             // Redundant sensors: their mean, whatever the controller takes of them.
             series.values.iter_mut().for_each(|v| *v /= ids.len() as f64);

@@ -13,6 +13,8 @@ use std::collections::VecDeque;
 
 const EPS: f64 = 1e-6;
 const TEN_MINUTES: Span = Span::minutes(10);
+/// Levels that are remembered: two a tick, for ten minutes of ticks a second long.
+const SEEN_MAX: usize = 2048;
 
 /// What the checker remembers of one actuator: requests and setpoints in force of the last ten minutes, kept here and
 /// nowhere else.
@@ -36,7 +38,7 @@ impl Memory {
             self.before = Some(value);
             self.seen.push_back((now, value));
         }
-        while self.seen.front().is_some_and(|(t, _)| now - *t >= TEN_MINUTES) || self.seen.len() > 512 {
+        while self.seen.front().is_some_and(|(t, _)| now - *t >= TEN_MINUTES) || self.seen.len() > SEEN_MAX {
             self.seen.pop_front();
         }
     }
@@ -52,6 +54,14 @@ impl Memory {
         }
         self.last_asked = Some((now, value));
         self.seen.push_back((now, value));
+    }
+
+    /// Notes a request that another controller sent: dwell counts from it, as nobody told whether it was a change.
+    pub fn inherit(&mut self, at: Timestamp, value: f64) {
+        self.last_asked = Some((at, value));
+        self.last_change = self.last_change.max(Some(at));
+        self.switched = self.switched.max(Some(at));
+        self.seen.push_back((at, value));
     }
 
     /// When a state may change again: its dwell after the last change that was seen or asked for.
@@ -125,8 +135,10 @@ pub fn check(view: &View, i: usize, value: f64, memory: &Memory, orders: &Orders
     }
     let asked_before = memory.last_asked.map_or(now_c, |(_, v)| v);
     let changes = (value - asked_before).abs() > EPS;
-    if changes && memory.last_change.is_some_and(|t| view.now - t < Span::seconds(i64::from(a.dwell_s))) {
-        return Some(format!("the last change is less than {} s ago", a.dwell_s));
+    // A change takes up to a whole minute's slew: however short the tick and the dwell, one a minute.
+    let dwell_s = a.dwell_s.max(60);
+    if changes && memory.last_change.is_some_and(|t| view.now - t < Span::seconds(i64::from(dwell_s))) {
+        return Some(format!("the last change is less than {dwell_s} s ago"));
     }
     if changes && !hand_back && moves && !view.creeps(i) && (value - now_c).abs() < a.step * 0.999 - EPS {
         return Some(format!("a step below {} is not worth a request", a.step));
@@ -160,6 +172,10 @@ fn switch(view: &View, a: &Actuator, value: f64, now_value: f64, memory: &Memory
         && view.now - t < dwell
     {
         return Some(format!("it was switched less than {} s ago", a.dwell_s));
+    }
+    let own = |l: &&Limit| l.actuator.as_deref() == Some(a.id.as_str());
+    if let Some(why) = view.site.limits.iter().filter(own).find_map(|l| breaks_setpoint_limit(view, l, value, now_value)) {
+        return Some(why);
     }
     if hand_back { None } else { view.site.limits.iter().find_map(|l| rests_on_stale(view, l)) }
 }

@@ -78,8 +78,8 @@ pub struct Approval {
     pub who: String,
     pub why: String,
     pub at: Timestamp,
-    /// One per actuator.
-    pub targets: Vec<f64>,
+    /// One per actuator; `None` where the recommendation asks nothing of it. (A NaN would be written as null, which no number is read from.)
+    pub targets: Vec<Option<f64>>,
 }
 
 /// The controller of one site.
@@ -223,7 +223,7 @@ impl Controller {
         if !r.is_valid(now) {
             return Err(ApproveError::Lapsed { id: id.into(), until: r.valid_until });
         }
-        let target = |a: &Actuator| r.items.iter().find(|i| i.actuator == a.id).map_or(f64::NAN, |i| i.target);
+        let target = |a: &Actuator| r.items.iter().find(|i| i.actuator == a.id).map(|i| i.target).filter(|v| v.is_finite());
         let targets = self.actuators.iter().map(target).collect();
         self.approval = Some(Approval { recommendation: id.into(), who: who.into(), why: why.into(), at: now, targets });
         Ok(())
@@ -315,12 +315,11 @@ impl Controller {
             let (Some(seen), Some(track), Some(memory)) = (view.actuators.get(i), self.tracks.get_mut(i), self.memory.get_mut(i)) else {
                 continue;
             };
-            if !self.started
-                && let Some((value, at)) = seen.asked
-                && view.now - at < view.site.control.valid()
-            {
-                track.asked = Some((at, value));
-                memory.sent(at, value, value);
+            // What was asked before a restart has lapsed by now, or its clock was another one.
+            let lapsed = |at: Timestamp| view.now < at || view.now - at >= view.site.control.valid();
+            if !self.started && track.asked.is_some_and(|(at, _)| lapsed(at)) {
+                track.release();
+                memory.release();
             }
             if !seen.in_force.is_stale() {
                 track.see(view.now, seen.in_force.value, a, &self.site, tally);
@@ -491,7 +490,8 @@ impl Controller {
     fn follow_approval(&mut self, view: &View, of: &dyn Fn(usize) -> bool, out: &mut Vec<Request>) {
         match self.approval.clone() {
             Some(a) => {
-                let values = only(self.towards(view, &a.targets), of);
+                let targets: Vec<f64> = a.targets.iter().map(|t| t.unwrap_or(f64::NAN)).collect();
+                let values = only(self.towards(view, &targets), of);
                 self.follow(view, &values, false, out);
             }
             None => self.hand_back(view, of, out),
@@ -594,7 +594,7 @@ pub fn assess(view: &View, model: Option<&dyn Predict>) -> Vec<Why> {
             )));
         }
     }
-    for (l, f) in view.site.loads().into_iter().zip(&view.loads) {
+    for (l, f) in view.site.loads().zip(&view.loads) {
         let bad = |s: &[f64]| s.is_empty() || s.iter().any(|v| !v.is_finite());
         if bad(&f.p50_kw) || bad(&f.p90_kw) || view.role(l).is_stale() {
             stale.push(format!("load {l}"));

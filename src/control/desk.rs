@@ -13,7 +13,8 @@ use std::collections::VecDeque;
 pub const WINDOW: Span = Span::minutes(10);
 /// Ticks after which a request should be in force.
 pub const SETTLE_TICKS: u32 = 3;
-const SAMPLES_MAX: usize = 256;
+/// Two a tick, for ten minutes of ticks a second long.
+const SAMPLES_MAX: usize = 2048;
 
 /// One actuator's recent past.
 #[derive(Clone, Debug, Default)]
@@ -108,8 +109,8 @@ impl Track {
         (lo.min(in_force).max(a.lo.min(in_force)), hi.max(in_force).min(a.hi.max(in_force)))
     }
 
-    /// Is the least time between two changes over?
+    /// Is the least time between two changes over? A minute at least, which slew is counted over.
     pub fn dwell_over(&self, a: &Actuator, now: Timestamp) -> bool {
-        self.changed_at.is_none_or(|t| now - t >= Span::seconds(i64::from(a.dwell_s)))
+        self.changed_at.is_none_or(|t| now - t >= Span::seconds(i64::from(a.dwell_s.max(60))))
     }
 }

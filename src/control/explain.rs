@@ -4,7 +4,7 @@
 use super::plan::Plan;
 use super::recommendation::{Expects, Item, Withheld};
 use super::view::View;
-use crate::site::{Actuator, Objective};
+use crate::site::{Actuator, Limit, Objective};
 
 /// A move below this is none: it would read as "25.5 → 25.5".
 const LEAST_MOVE: f64 = 5e-3;
@@ -36,6 +36,12 @@ fn moved(from: f64, asked: f64, target: f64, unit: &str) -> String {
     }
 }
 
+/// A distance to a limit, in its role's unit: of a temperature kelvins.
+fn distance(view: &View, limit: Option<&Limit>, value: f64) -> String {
+    let unit = limit.map_or("", |l| view.role(&l.role).kind.step_unit());
+    if unit.is_empty() { format!("{value:.1}") } else { format!("{value:.1} {unit}") }
+}
+
 /// The whole recommendation in words.
 pub fn explain(view: &View, plan: &Plan, items: &[Item], withheld: &[Withheld], expects: &Expects) -> String {
     let moves: Vec<String> = (items.iter())
@@ -57,12 +63,13 @@ pub fn explain(view: &View, plan: &Plan, items: &[Item], withheld: &[Withheld], 
         ));
     }
     if let Some(b) = &expects.binding {
-        text.push_str(&format!("; least margin {:.1} at {}", b.margin, b.name));
+        let limit = view.site.limits.iter().find(|l| l.id == b.limit);
+        text.push_str(&format!("; least margin {} at {}", distance(view, limit, b.margin), b.name));
     }
     if let Some((l, loss, kept)) = plan.reserved.as_ref().and_then(|(i, loss, kept)| Some((view.site.limits.get(*i)?, loss, kept)))
         && *kept > l.margin
     {
-        text.push_str(&format!("; {} keeps {kept:.1} for the loss of {loss}", l.name));
+        text.push_str(&format!("; {} keeps {} for the loss of {loss}", l.name, distance(view, Some(l), *kept)));
     }
     if !expects.feasible {
         text.push_str("; no plan keeps every limit with its margin: this is the one that comes nearest");

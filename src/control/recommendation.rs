@@ -33,7 +33,7 @@ pub struct Withheld {
 pub struct Binding {
     pub limit: String,
     pub name: String,
-    /// Distance to the limit itself at the p90 load, in the limit's unit (model error not deducted).
+    /// Distance to the limit itself at the p90 load, in the limit's unit (a surprise is deducted, the model's error is not).
     pub margin: f64,
 }
 

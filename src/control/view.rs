@@ -40,12 +40,14 @@ pub struct Aged {
     pub high: f64,
     /// Points that should contribute and do not.
     pub missing: usize,
+    /// What it is a value of; opaque where nothing is known.
+    pub kind: Kind,
 }
 
 impl Aged {
     pub fn unknown() -> Aged {
         let nan = f64::NAN;
-        Aged { value: nan, at: Timestamp::MIN, age: NEVER, quality: Quality::NO_VALUE, low: nan, high: nan, missing: 0 }
+        Aged { value: nan, at: Timestamp::MIN, age: NEVER, quality: Quality::NO_VALUE, low: nan, high: nan, missing: 0, kind: Kind::Opaque }
     }
 
     /// A value of a kind read at `at`, aged to `now`.
@@ -59,7 +61,7 @@ impl Aged {
             Kind::Temperature | Kind::TemperatureDifference => DRIFT_K_PER_MIN * minutes,
             _ => DRIFT_SHARE_PER_MIN * minutes * value.abs(),
         };
-        Aged { value, at, age, quality, low: value - drift, high: value + drift, missing: 0 }
+        Aged { value, at, age, quality, low: value - drift, high: value + drift, missing: 0, kind }
     }
 
     pub fn is_known(&self) -> bool {
@@ -105,8 +107,6 @@ pub struct ActuatorView {
     pub in_force: Aged,
     /// The steered quantity; unknown where nothing measures it.
     pub measured: Option<Aged>,
-    /// What we asked last and when, where the caller kept it over a restart.
-    pub asked: Option<(f64, Timestamp)>,
     /// Points that take the request; 0 = the actuator can't be reached.
     pub request_points: usize,
     /// Symbol of the setpoint's canonical unit.
@@ -265,12 +265,6 @@ impl Bindings {
     pub fn request_points(&self, actuator: usize) -> &[PointId] {
         self.request.get(actuator).map_or(&[], |b| &b.points)
     }
-    pub fn in_force_points(&self, actuator: usize) -> &[PointId] {
-        self.in_force.get(actuator).map_or(&[], |b| &b.points)
-    }
-    pub fn role_points(&self, name: &str) -> &[PointId] {
-        self.roles.iter().find(|(n, _, _)| n == name).map_or(&[], |(_, _, b)| &b.points)
-    }
 }
 
 /// Combines readings into one aged value: unusable ones are left out, stale ones too while fresh ones exist. The age is
@@ -325,14 +319,11 @@ impl ViewBuilder<'_> {
             .map(|(i, a)| ActuatorView {
                 in_force: self.bindings.in_force.get(i).map_or_else(Aged::unknown, |b| get(b, Combine::Mean)),
                 measured: a.measured.as_ref().map(|m| role(m)),
-                asked: None,
                 request_points: self.bindings.request_points(i).len(),
                 unit: self.bindings.in_force.get(i).map_or("", |b| b.kind.unit()),
             })
             .collect();
-        let loads = (self.site.loads().into_iter())
-            .map(|l| LoadForecast::persistence(role(l).value, 0.1, steps, "no forecast was given"))
-            .collect();
+        let loads = (self.site.loads()).map(|l| LoadForecast::persistence(role(l).value, 0.1, steps, "no forecast was given")).collect();
         let (dry, humidity) = (role("dry_bulb").value, role("outdoor_humidity").value);
         let wet = role("wet_bulb").value;
         let wet = if wet.is_finite() { wet } else { crate::units::wet_bulb_c(dry, humidity) };

@@ -2,10 +2,9 @@
 //!
 //! ```text
 //! 0 ───────────────────── fit ──────────────────── from ───────────────────── to
-//!    ridges learn            ridges learn, trees       the same goes on;
-//!                            speak and are grown       figures are taken
-//!                            anew each day,
-//!                            blend and bands learn
+//!    ridges learn            trees are grown and       trees are grown anew,
+//!                            speak, ridges learn,      the rest goes on;
+//!                            blend and bands learn     figures are taken
 //! ```
 //! Invariants: at row `t` nothing is used that was not known at `t`: an origin is learnt from when its target's time has
 //! come, never earlier; the scale, the trees and the choice are made of rows whose targets lie before `from`.

@@ -90,7 +90,9 @@ impl Outbox {
             let (segment, offset) = t.trim().split_once(' ')?;
             Some(Cursor { segment: segment.parse().ok()?, offset: offset.parse().ok()? })
         });
-        tail.cursor = known.filter(|c| tail.segments.contains_key(&c.segment)).unwrap_or(Cursor { segment: first, offset: 0 });
+        // One beyond the end of its segment (a loss of power took what it had passed) would pass over what comes next.
+        let holds = |c: &Cursor| tail.segments.get(&c.segment).is_some_and(|len| c.offset <= *len);
+        tail.cursor = known.filter(holds).unwrap_or(Cursor { segment: first, offset: 0 });
         drop(tail);
         Ok(outbox)
     }
@@ -383,6 +385,9 @@ mod tests {
         assert_eq!(all(&q).last(), Some(&10_003));
         // A lost cursor sends again what is there; nothing is left out.
         std::fs::remove_file(dir.join("cursor")).unwrap();
+        assert_eq!(all(&Outbox::open(&dir, u64::MAX).unwrap()).len(), 10_004);
+        // So does one that lies beyond the end of its segment.
+        std::fs::write(dir.join("cursor"), "1 999999999\n").unwrap();
         assert_eq!(all(&Outbox::open(&dir, u64::MAX).unwrap()).len(), 10_004);
         std::fs::remove_dir_all(&dir).unwrap();
     }

@@ -1,4 +1,5 @@
-//! What we publish: values of points that a BMS has declared ours, rebirth requests to Sparkplug edges, and nothing else.
+//! What we publish: values of points that a BMS has declared ours, rebirth requests to Sparkplug edges, alarms and the lease
+//! under our own name ([`may_go_out`]), and nothing else.
 //!
 //! Which points: those whose metadata name us as their integration, whatever their type. NVIDIA's contract says so "globally
 //! to every integration-published point across all objectTypes" (its text, "Integration publishing contract"); the lists of
@@ -15,7 +16,7 @@ use crate::time::Timestamp;
 /// Point types that only the BMS publishes.
 const HEARTBEATS_OF_BMS: [&str; 2] = ["HeartbeatTimestampBms", "HeartbeatEchoBms"];
 
-/// A message ready to go out: QoS 0, not retained.
+/// A message ready to go out at QoS 0. Whether the broker keeps it is said where it is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outgoing {
     pub topic: String,

@@ -65,11 +65,11 @@ impl Shelf {
         self.names.push_str(key);
         self.list.push((self.names.len() as u32, target));
         if self.list.len() > INDEX_FROM {
-            let mut from = 0;
-            for (i, (end, _)) in self.list.iter().enumerate() {
-                if i >= self.index.len() {
-                    self.index.insert(self.names[from..*end as usize].into(), i as u32);
-                }
+            // The names that the index lacks: all of them at first, then the new one alone.
+            let begin = self.index.len();
+            let mut from = begin.checked_sub(1).and_then(|i| self.list.get(i)).map_or(0, |(end, _)| *end as usize);
+            for (i, (end, _)) in self.list.iter().enumerate().skip(begin) {
+                self.index.insert(self.names[from..*end as usize].into(), i as u32);
                 from = *end as usize;
             }
         }

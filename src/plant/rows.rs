@@ -38,7 +38,7 @@ impl RowPlan {
         let role = |name: &str| site.role(name).and_then(|r| find(&r.select, r.combine));
         let mut slots: Vec<Option<Slot>> = Vec::new();
         slots.extend(site.actuators.iter().map(|a| find(&a.in_force, Combine::Mean)));
-        slots.extend(site.loads().into_iter().map(role));
+        slots.extend(site.loads().map(role));
         slots.extend(site.limits.iter().map(|l| role(&l.role)));
         slots.extend(site.meters.iter().map(|m| find(&m.select, Combine::Sum)));
         slots.extend(SCALARS.iter().map(|name| role(name)));
@@ -65,10 +65,10 @@ impl RowPlan {
     /// The first part of the site file that selects no point, in words; roles outside loops and limits may be absent.
     pub fn unbound(&self, site: &SiteFile) -> Option<String> {
         let k = self.slots.iter().take(self.slots.len() - SCALARS.len()).position(Option::is_none)?;
-        let (a, l, m) = (site.actuators.len(), site.loads().len(), site.limits.len());
+        let (a, l, m) = (site.actuators.len(), site.loads().count(), site.limits.len());
         Some(match k {
             _ if k < a => format!("actuator {:?}, `in_force`,", site.actuators[k].id),
-            _ if k < a + l => format!("the load of role {:?}", site.loads()[k - a]),
+            _ if k < a + l => format!("the load of role {:?}", site.loads().nth(k - a).unwrap_or("?")),
             _ if k < a + l + m => format!("limit {:?}, role {:?},", site.limits[k - a - l].id, site.limits[k - a - l].role),
             _ => format!("meter {:?}", site.meters[k - a - l - m].id),
         })

@@ -306,11 +306,12 @@ pub fn groups(sites: &[SiteShares]) -> BTreeMap<String, GroupShare> {
     out
 }
 
-/// All jobs with what they are charged with, the largest first. A job that ran in several pieces is one row.
+/// All jobs with what they are charged with, the largest first. A job that ran in several pieces is one row; one identifier
+/// at two sites is two jobs.
 pub fn jobs(sites: &[SiteShares]) -> Vec<JobShare> {
-    let mut all: HashMap<(&str, &str), JobShare> = HashMap::new();
-    for j in sites.iter().flat_map(|s| &s.partitions).flat_map(|p| &p.by_job) {
-        let key = (j.partition.as_str(), j.job.as_str());
+    let mut all: HashMap<(&str, &str, &str), JobShare> = HashMap::new();
+    for (site, j) in sites.iter().flat_map(|s| &s.partitions).flat_map(|p| p.by_job.iter().map(move |j| (p.site.as_str(), j))) {
+        let key = (site, j.partition.as_str(), j.job.as_str());
         match all.get_mut(&key) {
             Some(sum) => {
                 sum.gpu_h += j.gpu_h;

@@ -1,4 +1,5 @@
-//! Charts and tables of a run.
+//! Charts and tables of a run, and reports of a period: the account of a site's meters, packs of figures that are filed, energy
+//! per GPU-hour, savings.
 //!
 //! Words: an *arm* of a demo is the run with the operators' fixed setpoints (*baseline*), with recommendations, or with
 //! perfect foresight (*optimum*); a *trace* is a series of (instant, value) as it is drawn.

@@ -79,12 +79,6 @@ impl MeterRole {
             MeterRole::IntakeSetpoint => "intake_setpoint",
         }
     }
-    pub fn is_temperature(self) -> bool {
-        matches!(self, MeterRole::WasteHeatTemperature | MeterRole::IntakeSetpoint)
-    }
-    pub fn is_water(self) -> bool {
-        matches!(self, MeterRole::WaterIn | MeterRole::WaterPotable)
-    }
 }
 
 /// One device at a meter's place, from `since` until `until` (RFC 3339 or a date, UTC midnight).

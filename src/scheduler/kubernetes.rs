@@ -95,7 +95,8 @@ fn gpus_of(pod: &Value) -> u32 {
         let r = get(c, &["resources", "Resources"]).cloned().unwrap_or_default();
         let side = get(&r, &["limits", "Limits"]).or_else(|| get(&r, &["requests", "Requests"]));
         let count = |q: &Value| q.as_u64().or_else(|| q.as_str().and_then(|s| s.parse().ok())).unwrap_or(0);
-        side.and_then(Value::as_object).map_or(0, |o| o.iter().filter(|(k, _)| k.ends_with("/gpu")).map(|(_, q)| count(q)).sum())
+        side.and_then(Value::as_object)
+            .map_or(0, |o| o.iter().filter(|(k, _)| k.ends_with("/gpu")).map(|(_, q)| count(q)).fold(0, u64::saturating_add))
     };
     let list = |names: &[&str]| get(&spec, names).and_then(Value::as_array).cloned().unwrap_or_default();
     let sum: u64 = list(&["containers", "Containers"]).iter().map(of).fold(0, u64::saturating_add);

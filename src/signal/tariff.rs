@@ -1,7 +1,9 @@
 //! What electricity costs and emits at a time: one number, or a series of steps (day-ahead prices, grid intensity).
 
+use super::dated;
 use super::table::{SignalError, Table};
 use crate::time::Timestamp;
+use jiff::tz::TimeZone;
 use std::path::Path;
 
 /// A value that stands from each of its times to the next one.
@@ -28,10 +30,8 @@ impl Tariff {
         let mut steps: Vec<(Timestamp, f64)> = Vec::with_capacity(table.len());
         for row in 0..table.len() {
             let text = table.text(row, 0);
-            let zoned = text.ends_with('Z') || text.contains('+') || text.len() <= 10;
-            let utc = if zoned { text.to_owned() } else { format!("{}Z", text.replacen(' ', "T", 1)) };
-            let at =
-                Timestamp::parse(&utc).ok_or_else(|| table.cell(row, 0, format!("{text:?} is no time, such as 2026-07-14T13:00:00Z")))?;
+            let at = dated::instant(text, &TimeZone::UTC)
+                .ok_or_else(|| table.cell(row, 0, format!("{text:?} is no time, such as 2026-07-14T13:00:00Z")))?;
             if steps.last().is_some_and(|(t, _)| *t >= at) {
                 // Local clocks that are set back repeat an hour: the first one counts.
                 continue;
@@ -65,5 +65,17 @@ mod tests {
         assert_eq!((t.at(h(0)), t.at(h(1) - Span(1)), t.at(h(2))), (40.0, 40.0, 55.0));
         assert!(t.at(h(3)).is_nan() && t.at(h(0) - Span(1)).is_nan());
         assert_eq!(Tariff::Constant(7.0).at(h(99)), 7.0);
+    }
+
+    #[test]
+    fn times_have_any_offset_or_are_utc() {
+        let path = std::env::temp_dir().join(format!("tramuntana-tariff-{}.csv", std::process::id()));
+        let text = "time,v\n2026-07-14,1\n2026-07-14 01:00:00,2\n2026-07-14T03:00:00+01:00,3\n2026-07-13T22:00:00-05:00,4\n";
+        std::fs::write(&path, text).unwrap();
+        let read = Tariff::load(&path);
+        let _ = std::fs::remove_file(&path);
+        let midnight = Timestamp::parse("2026-07-14").unwrap();
+        let hours = (0..4).map(|h| (midnight + Span::hours(h), h as f64 + 1.0)).collect();
+        assert_eq!(read.unwrap(), Tariff::Steps(hours));
     }
 }

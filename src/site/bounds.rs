@@ -42,6 +42,9 @@ impl Limit {
         let unit = unit_of(&text)?;
         // A limit on a difference, or one counted from another role, has no zero of its own.
         let relative = self.above.is_some() || unit.kind == Kind::TemperatureDifference;
+        if text == "K" && !relative {
+            return Err("`unit = \"K\"` is an absolute temperature here: write \"C\" for a temperature, \"dC\" for a difference".into());
+        }
         for level in [&mut self.max, &mut self.min].into_iter().flatten() {
             *level = if relative { *level * unit.scale } else { unit.canonical(*level) };
         }
@@ -93,7 +96,7 @@ role = "supply"
 unit = "F"
 max = 104.0
 margin = 0.9
-reserve = [{ loss = "a pump", flat = 18.0 }]
+reserve = [{ loss = "a pump", flat = 18.0, share = 0.5, over = "supply", left = { by = "supply", reach = 86.0, full = 95.0 } }]
 [[limit]]
 id = "dew"
 name = "Above dew point"
@@ -115,11 +118,34 @@ margin = 0.9
         near(site.limits[0].max.unwrap(), 40.0);
         near(site.limits[0].margin, 0.5);
         near(site.limits[0].reserve[0].flat, 10.0);
+        let left = site.limits[0].reserve[0].left.as_ref().unwrap();
+        near(left.reach, 30.0);
+        near(left.full.unwrap(), 35.0);
         near(site.limits[1].min.unwrap(), 2.0);
         assert!(a.unit.is_none() && site.limits.iter().all(|l| l.unit.is_none()));
         let again = SiteFile::parse(Path::new("x"), &toml::to_string(&site).unwrap()).unwrap();
         assert_eq!(again, site, "written and read again, nothing is converted twice");
         let why = SiteFile::parse(Path::new("x"), &TEXT.replace("\"F\"", "\"furlong\"")).unwrap_err().to_string();
         assert!(why.contains("actuator \"supply\"") && why.contains("furlong"), "{why}");
+        let bound = SiteFile::parse(Path::new("x"), &TEXT.replace(", full = 95.0", "")).unwrap();
+        near(bound.limits[0].reserve[0].left.as_ref().unwrap().full.unwrap(), 40.0);
+    }
+
+    /// What would switch a limit off in silence: a comparison with what is no number is always false.
+    #[test]
+    fn numbers_that_are_none_and_limits_without_room_are_refused() {
+        for (from, to, says) in [
+            ("max = 104.0", "max = nan", "finite"),
+            ("margin = 0.9\nreserve", "margin = inf\nreserve", "finite"),
+            ("flat = 18.0", "flat = inf", "finite"),
+            ("reach = 86.0", "reach = nan", "reach"),
+            ("slew_per_min = 0.36", "slew_per_min = inf", "finite"),
+            ("min = 3.6\nmargin", "min = 3.6\nmax = 5.0\nmargin", "no room"),
+            ("unit = \"F\"\nmax = 104.0", "unit = \"K\"\nmax = 5.0", "absolute temperature"),
+        ] {
+            assert!(TEXT.contains(from), "{from}");
+            let why = SiteFile::parse(Path::new("x"), &TEXT.replace(from, to)).unwrap_err().to_string();
+            assert!(why.contains(says), "{to}: {why}");
+        }
     }
 }

@@ -6,7 +6,9 @@
 use super::control::{Control, Objective, Signals, Weights};
 use super::placement::{Domain, Energy, Partition, PowerCap, hosts};
 use super::{Alert, Reserve, Selector, Source};
+use crate::units::Unit;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The version of the format that this program reads.
@@ -310,11 +312,21 @@ impl SiteFile {
             why: e.message().to_owned(),
         })?;
         let meaning = |(what, why)| SiteFileError::Meaning { path: path.into(), what, why };
+        let units: BTreeMap<String, Unit> =
+            file.actuators.iter().filter_map(|a| Some((a.id.clone(), Unit::parse(a.unit.as_deref()?)?))).collect();
         for a in &mut file.actuators {
             a.make_canonical().map_err(|why| meaning((format!("actuator {:?}", a.id), why)))?;
         }
         for l in &mut file.limits {
             l.make_canonical().map_err(|why| meaning((format!("limit {:?}", l.id), why)))?;
+            // What is left of a loss is said in the unit of the actuator that the machines serve.
+            for left in l.reserve.iter_mut().filter_map(|r| r.left.as_mut()) {
+                if let Some(unit) = units.get(&left.by) {
+                    left.reach = unit.canonical(left.reach);
+                    left.full = left.full.map(|v| unit.canonical(v));
+                }
+                left.full = left.full.or_else(|| file.actuators.iter().find(|a| a.id == left.by).map(|a| a.hi));
+            }
         }
         file.check().map_err(meaning)?;
         Ok(file)
@@ -396,6 +408,9 @@ impl SiteFile {
         }
         for a in &self.actuators {
             let what = format!("actuator {:?}", a.id);
+            if ![a.lo, a.hi, a.slew_per_min, a.slew_per_10min, a.step].iter().all(|v| v.is_finite()) {
+                return fail(what, "lo, hi, slew_per_min, slew_per_10min and step must be finite numbers");
+            }
             if !(a.lo < a.hi && a.lo <= a.default && a.default <= a.hi) {
                 return fail(what, "needs lo < hi and default within them");
             }
@@ -426,8 +441,13 @@ impl SiteFile {
             if l.max.is_none() && l.min.is_none() {
                 return fail(what, "give `max`, `min` or both");
             }
-            if !(l.margin >= 0.0) {
-                return fail(what, "`margin` must be 0 or above");
+            if l.max.into_iter().chain(l.min).any(|v| !v.is_finite()) || !(l.margin >= 0.0 && l.margin.is_finite()) {
+                return fail(what, "`max`, `min` and `margin` must be finite numbers, `margin` 0 or above");
+            }
+            if let (Some(min), Some(max)) = (l.min, l.max)
+                && !(min + l.margin < max - l.margin)
+            {
+                return fail(what, "`min` and `max` leave no room between them with `margin` inside of each");
             }
             let known = |id: &str| self.actuators.iter().any(|a| a.id == id);
             if let Some(fault) = l.reserve.iter().find_map(|r| r.fault(known)) {
@@ -508,15 +528,16 @@ impl SiteFile {
     }
 
     /// Roles of the loads that limits have of their own, each once: those that are no loop's.
-    pub fn own_loads(&self) -> Vec<&str> {
-        let mut own: Vec<&str> = self.limits.iter().filter_map(|l| l.load.as_deref()).collect();
-        let mut seen: std::collections::BTreeSet<&str> = self.loops.iter().map(|l| l.load.as_str()).collect();
-        own.retain(|name| seen.insert(name));
-        own
+    pub fn own_loads(&self) -> impl Iterator<Item = &str> {
+        self.limits.iter().enumerate().filter_map(|(i, l)| {
+            let name = l.load.as_deref()?;
+            let known = self.loops.iter().any(|x| x.load == name) || self.limits[..i].iter().any(|x| x.load.as_deref() == Some(name));
+            (!known).then_some(name)
+        })
     }
     /// Roles of all loads in the order of every vector of loads: one per loop, then [`SiteFile::own_loads`].
-    pub fn loads(&self) -> Vec<&str> {
-        self.loops.iter().map(|l| l.load.as_str()).chain(self.own_loads()).collect()
+    pub fn loads(&self) -> impl Iterator<Item = &str> {
+        self.loops.iter().map(|l| l.load.as_str()).chain(self.own_loads())
     }
     /// The most that a load can be, kW, by the racks' ratings: of the fullest rack, one rating; of a sum, that of `racks`. None where no
     /// rating is known.

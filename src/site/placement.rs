@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 /// Nodes that one hostlist may name.
 const HOSTS_MAX: usize = 100_000;
+/// Digits of a number in a hostlist.
+const DIGITS_MAX: usize = 12;
 
 /// What a cap is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,8 +125,9 @@ pub fn hosts(list: &str) -> Result<Vec<String>, String> {
     for part in inner.split(',') {
         let (from, to) = part.split_once('-').unwrap_or((part, part));
         let (Ok(a), Ok(b)) = (from.parse::<usize>(), to.parse::<usize>()) else { return bad("has a part that is no number") };
-        if b < a || b - a >= HOSTS_MAX || out.len() >= HOSTS_MAX {
-            return bad("runs backwards or names too many nodes");
+        // A number's width is that of its names: of thousands of digits no node is called.
+        if b < a || b - a >= HOSTS_MAX || out.len() >= HOSTS_MAX || from.len() > DIGITS_MAX {
+            return bad("runs backwards, names too many nodes or has too long a number");
         }
         out.extend((a..=b).map(|n| format!("{head}{n:0width$}{tail}", width = from.len())));
     }

@@ -38,13 +38,9 @@ pub struct Left {
     pub by: String,
     /// Its value that those that are left still reach, in its unit.
     pub reach: f64,
-    /// Its value at which the whole share is lost.
-    #[serde(default = "hundred")]
-    pub full: f64,
-}
-
-fn hundred() -> f64 {
-    100.0
+    /// Its value at which the whole share is lost, in its unit; its upper bound `hi` where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub full: Option<f64>,
 }
 
 impl Reserve {
@@ -52,7 +48,7 @@ impl Reserve {
     /// known.
     pub fn at(&self, value: f64, setpoint: &impl Fn(&str) -> Option<f64>) -> f64 {
         let rise = self.over.as_deref().and_then(setpoint).map_or(0.0, |over| (value - over).abs());
-        let part = |l: &Left| setpoint(&l.by).map(|asked| (asked - l.reach) / (l.full - l.reach)).filter(|p| p.is_finite());
+        let part = |l: &Left| Some((setpoint(&l.by)? - l.reach) / (l.full? - l.reach)).filter(|p| p.is_finite());
         let part = self.left.as_ref().and_then(part).map_or(1.0, |p| p.clamp(0.0, 1.0));
         self.flat + if rise.is_finite() { self.share * part * rise } else { 0.0 }
     }
@@ -63,8 +59,9 @@ impl Reserve {
         if name.trim().is_empty() {
             return Some("a reserve has no `loss`: say what is lost, `loss = \"one of two pumps\"`".into());
         }
-        if !(self.flat >= 0.0 && self.share >= 0.0 && self.flat + self.share > 0.0) {
-            return Some(format!("reserve {name:?}: `flat` and `share` must be 0 or above, and one of them above 0"));
+        let sum = self.flat + self.share;
+        if !(self.flat >= 0.0 && self.share >= 0.0 && sum > 0.0 && sum.is_finite()) {
+            return Some(format!("reserve {name:?}: `flat` and `share` must be finite, 0 or above, and one of them above 0"));
         }
         if (self.share > 0.0) != self.over.is_some() {
             return Some(format!(
@@ -78,8 +75,10 @@ impl Reserve {
         if !known(&left.by) {
             return Some(format!("reserve {name:?}: `left.by = {:?}` names no actuator", left.by));
         }
-        if !(self.share > 0.0 && left.full > left.reach) {
-            return Some(format!("reserve {name:?}: `left` wants `share`, and `reach` below `full` (100 where it is not given)"));
+        if !(self.share > 0.0 && left.reach.is_finite() && left.full.is_some_and(|full| full.is_finite() && full > left.reach)) {
+            return Some(format!(
+                "reserve {name:?}: `left` wants `share`, and `reach` below `full` (where it is not given, the actuator's `hi`)"
+            ));
         }
         None
     }
@@ -90,7 +89,7 @@ mod tests {
     use super::*;
 
     fn pump() -> Reserve {
-        let left = Some(Left { by: "flow".into(), reach: 60.0, full: 100.0 });
+        let left = Some(Left { by: "flow".into(), reach: 60.0, full: Some(100.0) });
         Reserve { loss: "a pump".into(), flat: 1.0, share: 0.5, over: Some("water".into()), left }
     }
 

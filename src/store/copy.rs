@@ -58,7 +58,7 @@ impl Frozen {
     }
 }
 
-/// One frame as it was read; `None` = the end, with the number of frames that it says.
+/// One frame as it was read, or the end with the number of frames that it says.
 enum Part {
     Entry(u8, Vec<u8>, Vec<u8>),
     End(u64),

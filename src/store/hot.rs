@@ -138,7 +138,7 @@ impl Hot {
         self.commit(batch)
     }
 
-    /// Reads the log, oldest entry first. `f` gets the entry's number, site and readings. Returns the entries read.
+    /// Reads the log, oldest entry first. `f` gets the site's number and readings. Returns the numbers of the entries.
     pub fn replay(&self, mut f: impl FnMut(u16, Vec<Reading>) -> Result<(), StoreError>) -> Result<std::ops::Range<u64>, StoreError> {
         let mut range = 0..0;
         for guard in self.log.iter() {

@@ -8,7 +8,7 @@
 use super::embedded::Embedded;
 use super::hot::{DAY, Hot};
 use super::sealed::{Cursor, Tier};
-use super::{Row, Step, Steps, Store, StoreError};
+use super::{Row, Step, Steps, StoreError};
 use crate::reading::PointId;
 use crate::time::{Span, Timestamp};
 use std::collections::HashMap;
@@ -139,12 +139,12 @@ impl Embedded {
                 continue;
             };
             let mut raw = Cursor::<Row>::open(&self.sealed.path(site, Tier::Raw, &day))?;
-            let mut steps = match self.tier(site, &day, a, b, step, raw.is_some()) {
+            // Where raw rows are kept of some points only, those have them, and the others have steps.
+            let thinned = raw.as_ref().is_some_and(|r| r.table().note(super::retain::KEPT).is_some());
+            let mut steps = match self.tier(site, &day, a, b, step, raw.is_some() && !thinned) {
                 Some(tier) => Cursor::<Step>::open(&self.sealed.path(site, tier, &day))?,
                 None => None,
             };
-            // Where raw rows are kept of some points only, those have them, and the others have steps.
-            let thinned = raw.as_ref().is_some_and(|r| r.table().note(super::retain::KEPT).is_some());
             for &i in &order {
                 let point = points[i];
                 let hot = view.rows(point, a, b)?;
@@ -170,7 +170,8 @@ impl Embedded {
         Ok(())
     }
 
-    /// The ready-made steps that serve a query: the coarsest that fit; where the raw rows are gone, the finest there are.
+    /// The ready-made steps that serve a query: the coarsest that fit; where the raw rows are gone (or all but the meters'), the
+    /// finest there are.
     fn tier(&self, site: &str, day: &str, a: Timestamp, b: Timestamp, step: Option<Span>, raw: bool) -> Option<Tier> {
         let step = step?;
         let there = |t: &Tier| self.sealed.has(site, *t, day);
@@ -222,18 +223,6 @@ impl Embedded {
             }
         }
         Ok(())
-    }
-
-    /// Rows of a point with `from <= at < to`: how many, and the first and last instant.
-    pub fn extent(&self, site: &str, point: PointId) -> Result<Option<(Timestamp, Timestamp, u64)>, StoreError> {
-        let mut extent: Option<(Timestamp, Timestamp, u64)> = None;
-        self.rows_each(site, &[point], Timestamp(i64::MIN + DAY.0), Timestamp(i64::MAX), &mut |_, rows| {
-            let (Some(first), Some(last)) = (rows.first(), rows.last()) else { return true };
-            let (begin, _, n) = extent.unwrap_or((first.at, last.at, 0));
-            extent = Some((begin, last.at, n + rows.len() as u64));
-            true
-        })?;
-        Ok(extent)
     }
 }
 

@@ -145,7 +145,7 @@ fn main() {
                     site: Arc::clone(&sites[k]),
                     roles,
                     actuators: (in_force[k].iter())
-                        .map(|v| ActuatorView { in_force: aged(*v), measured: None, asked: None, request_points: 1, unit: "°C" })
+                        .map(|v| ActuatorView { in_force: aged(*v), measured: None, request_points: 1, unit: "°C" })
                         .collect(),
                     loads: (0..LOOPS)
                         .map(|j| LoadForecast {

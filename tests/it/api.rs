@@ -41,7 +41,7 @@ impl Fake {
             clock: Some(NOW),
             clock_age_s: Some(4.0),
             link: Link { state: "up".into(), why: String::new(), since: Some(NOW - 7_200_000) },
-            broker: tramuntana::api::without_password("mqtt://tramuntana:secret@broker:1883"),
+            broker: "mqtt://tramuntana@broker:1883".into(),
             points: if hq { 612 } else { 388 },
             readings_in: if hq { 1_482_113 } else { 903_127 },
             readings_refused: if hq { 0 } else { 12 },
@@ -79,7 +79,7 @@ impl Fake {
             made_at: NOW - 60_000,
             valid_until: NOW + 1_740_000,
             mode: if hq { "auto" } else { "advise" }.into(),
-            state: if hq { "in_force" } else { "waiting" }.into(),
+            state: if hq { "published" } else { "waiting" }.into(),
             can_approve: !hq,
             items: vec![Item {
                 actuator: "tcs".into(),
@@ -386,7 +386,7 @@ fn sites_and_charts_are_served_and_unknown_sites_name_the_known() {
     let s = serve(Fake::new(false));
     let sites = s.get("/api/v1/sites").json();
     assert_eq!(sites.as_array().unwrap().len(), 2);
-    assert_eq!(sites[0]["broker"], "mqtt://tramuntana:***@broker:1883");
+    assert_eq!(sites[0]["broker"], "mqtt://tramuntana@broker:1883");
     assert_eq!(s.get("/api/v1/sites/bsc-hq").json()["points"], 612);
     let p = s.get("/api/v1/sites/atlantis").problem(404, "site");
     assert!(p["mend"].as_str().unwrap().contains("bsc-hq, torre-girona"));

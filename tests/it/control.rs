@@ -151,7 +151,7 @@ pub fn aged(v: f64, now: Timestamp) -> Aged {
 pub fn view(now: Timestamp, in_force: [f64; 2], load_kw: f64, wet_bulb_c: f64, dew_c: f64) -> View {
     let hot = in_force[0] + 22.0 * (load_kw / 1000.0) / (in_force[1] / 100.0f64).powf(0.7) + 12.0;
     let roles = [("supply", in_force[0]), ("room_dew_point", dew_c), ("gpu", hot), ("load", load_kw), ("back", in_force[0] + 10.0)];
-    let actuator = |v| ActuatorView { in_force: aged(v, now), measured: None, asked: None, request_points: 1, unit: "°C" };
+    let actuator = |v| ActuatorView { in_force: aged(v, now), measured: None, request_points: 1, unit: "°C" };
     View {
         now,
         site: site(),

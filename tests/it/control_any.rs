@@ -143,8 +143,7 @@ fn view(rng: &mut ChaCha8Rng, site: &Arc<SiteFile>, now: Timestamp, in_force: &[
             if seen.value != *v {
                 seen = Aged::unknown();
             }
-            let asked = rng.random_bool(0.05).then(|| (number(rng, 0.0, 60.0), now - Span::minutes(rng.random_range(0..60))));
-            ActuatorView { in_force: seen, measured: None, asked, request_points: usize::from(rng.random_bool(0.97)), unit: "°C" }
+            ActuatorView { in_force: seen, measured: None, request_points: usize::from(rng.random_bool(0.97)), unit: "°C" }
         })
         .collect();
     let series = |rng: &mut ChaCha8Rng| (0..rng.random_range(0..30)).map(|_| number(rng, 0.0, 2000.0)).collect::<Vec<f64>>();

@@ -343,6 +343,10 @@ fn each_class_of_rows_is_kept_as_long_as_it_says() {
     assert_eq!(counted(&steps(0, Span::hours(1))), 8 * 4320);
     assert_eq!(steps(0, Span::hours(1)).len(), 8 * 24);
     assert_eq!(counted(&steps(1, Span::minutes(1))), 9 * 4320);
+    // Also where no ready-made steps fit: those of a step that is no multiple, and of a stretch that begins within a minute.
+    assert_eq!(counted(&steps(0, Span::seconds(90))), 8 * 4320);
+    let (from, to) = (Timestamp(DAY0 + 5 * DAY_MS + 1), Timestamp(DAY0 + 6 * DAY_MS));
+    assert_eq!(counted(&store.series("hq", PointId(0), from, to, Span::hours(1)).unwrap()), 1439 * 3);
     let first = steps(0, Span::hours(1))[0];
     let exact: f64 = (2 * 4320..2 * 4320 + 180).map(f64::from).sum::<f64>() / 180.0;
     assert!((first.mean - exact).abs() < 1e-3 && first.min == 8640.0 && first.max == 8819.0, "{first:?}");

@@ -3,7 +3,7 @@
 //! Words: a *condition* is what is wrong at this moment; it is *raised* as an alarm once it has lasted; an
 //! *acknowledgement* says that somebody has seen it, and silences it for notifications until it has cleared.
 //! Invariants: one alarm an identifier; a condition that flickers stays one alarm (it clears after [`CALM`] looks without
-//! it); at most [`ALARMS_MAX`] are kept, the rest is counted by the caller as too many.
+//! it); at most [`ALARMS_MAX`] are kept, the rest is counted ([`Book::left_out`]).
 //! Absent by design: no clock: `now` and the pace of looks are the caller's.
 
 use crate::api::model::{Alarm, Severity};
@@ -46,17 +46,20 @@ struct Entry {
 #[derive(Default)]
 pub struct Book {
     entries: BTreeMap<String, Entry>,
+    left_out: usize,
 }
 
 impl Book {
     /// Takes in what is wrong at `now`; returns what was raised or cleared.
     pub fn look(&mut self, now: Timestamp, conditions: Vec<Condition>) -> Vec<(Change, Alarm)> {
         let mut changes = Vec::new();
+        self.left_out = 0;
         for entry in self.entries.values_mut() {
             entry.calm += 1;
         }
         for c in conditions {
             if !self.entries.contains_key(&c.id) && self.entries.len() >= ALARMS_MAX {
+                self.left_out += 1;
                 continue;
             }
             let entry = self.entries.entry(c.id.clone()).or_insert_with(|| Entry {
@@ -83,7 +86,9 @@ impl Book {
                 acknowledged_by: entry.alarm.acknowledged_by.take().filter(|_| !worse),
                 id: std::mem::take(&mut entry.alarm.id),
             };
-            if (!entry.raised && now - entry.first >= c.lasting) || (entry.raised && worse) {
+            // `first` may be on the host's clock and `now` on a site's that stands still: what need not last is raised all the same.
+            let lasted = c.lasting.0 == 0 || now - entry.first >= c.lasting;
+            if (!entry.raised && lasted) || (entry.raised && worse) {
                 entry.raised = true;
                 changes.push((Change::Raised, entry.alarm.clone()));
             }
@@ -97,6 +102,11 @@ impl Book {
             !over
         });
         changes
+    }
+
+    /// Conditions that the last look had no room for.
+    pub fn left_out(&self) -> usize {
+        self.left_out
     }
 
     /// Is an alarm up? Decides the hysteresis of its rule.
@@ -159,6 +169,14 @@ mod tests {
     }
 
     #[test]
+    fn what_need_not_last_is_raised_on_a_clock_that_stands_still() {
+        let mut book = Book::default();
+        let broker = Condition { since: Some(at(100)), ..condition(Severity::Critical, 0) };
+        assert_eq!(book.look(at(50), vec![broker])[0].0, Change::Raised);
+        assert_eq!(book.up()[0].since, Some(100_000));
+    }
+
+    #[test]
     fn what_becomes_worse_is_raised_again_and_wants_to_be_seen_again() {
         let mut book = Book::default();
         book.look(at(0), vec![condition(Severity::Warning, 0)]);
@@ -174,5 +192,6 @@ mod tests {
         let mut book = Book::default();
         let many = (0..1000).map(|i| Condition { id: format!("a{i}"), ..condition(Severity::Notice, 0) }).collect();
         assert_eq!(book.look(at(0), many).len(), ALARMS_MAX);
+        assert_eq!(book.left_out(), 1000 - ALARMS_MAX);
     }
 }

@@ -8,7 +8,7 @@ use crate::site::{Alert, AlertSeverity, ClockSource, Role};
 use crate::time::{Span, Timestamp};
 use std::sync::atomic::Ordering;
 
-/// A site whose clock has stood still this long, on the host's clock, is said to be silent, s.
+/// A site whose clock has stood still this long, and for two and a half of its beats, is said to be silent, s of the host's clock.
 const SILENT_S: f64 = 60.0;
 /// Space on the store's file system below which somebody has to make room soon, and now, bytes.
 const SPACE_LOW: u64 = 4 << 30;
@@ -59,14 +59,10 @@ pub(super) fn conditions(
             "the simulated days are over; this is their last state".into(),
             "start the demo again, or serve a plant",
         );
-    } else if status.link.state == "up" && status.clock_age_s.is_some_and(|a| a > SILENT_S) && s.site.bus.clock == ClockSource::Bms {
-        add(
-            "silent",
-            Severity::Warning,
-            None,
-            "the site's clock stands still: no heartbeat comes".into(),
-            "check the building management system's MQTT client",
-        );
+    } else if status.link.state == "up"
+        && let Some((text, action)) = silent(s.site.bus.clock, status.clock_age_s, core.brain.pace())
+    {
+        add("silent", Severity::Warning, None, text.into(), action);
     }
     if let Some(m) = s.mirror.as_ref().map(|m| m.state()).filter(|m| matches!(m.state, "waiting" | "refused")) {
         let action =
@@ -104,12 +100,12 @@ pub(super) fn conditions(
                 "identify the plant again; look for fouling or a stuck valve",
             );
         }
-        if matches!(status.mode.as_str(), "guarded" | "fail_safe") {
+        if matches!(status.mode.as_str(), "guarded" | "fail-safe") {
             add(
                 "mode",
                 Severity::Warning,
                 None,
-                format!("{}: {}", status.mode.replace('_', "-"), status.mode_why),
+                format!("{}: {}", status.mode, status.mode_why),
                 "control comes back by itself when the cause is gone",
             );
         }
@@ -128,8 +124,14 @@ pub(super) fn conditions(
         }
     }
     if core.ingest.clock().is_some() {
-        for finding in brain.findings.iter().take(3) {
-            add("binding", Severity::Notice, None, finding.clone(), "mend the site file's selector, or the point's metadata");
+        for (i, finding) in brain.findings.iter().take(3).enumerate() {
+            add(
+                &format!("binding-{}", i + 1),
+                Severity::Notice,
+                None,
+                finding.clone(),
+                "mend the site file's selector, or the point's metadata",
+            );
         }
     }
     if let (Some((at, news)), Some(now)) = (&brain.model_news, core.ingest.clock())
@@ -148,6 +150,21 @@ pub(super) fn conditions(
     }
     list.extend(ruled(s, core, is_up));
     list
+}
+
+/// What a site's silence is called and what to do about it, where it lasts; `age_s` is since its clock moved.
+fn silent(clock: ClockSource, age_s: Option<f64>, pace: Span) -> Option<(&'static str, &'static str)> {
+    age_s.filter(|a| *a > SILENT_S.max(2.5 * pace.as_secs_f64()))?;
+    match clock {
+        ClockSource::Bms => {
+            Some(("the site's clock stands still: no heartbeat comes", "check the building management system's MQTT client"))
+        }
+        // What has spoken once may have been retained by the broker: its pace is not known yet.
+        ClockSource::Host if pace == Span::ZERO => None,
+        ClockSource::Host => Some(("nothing comes from the site", "check what publishes its points, and the site file's topic filters")),
+        // Between two parts of a replay such a clock stands still, and nothing is wrong.
+        ClockSource::Data => None,
+    }
 }
 
 /// The site file's own rules.
@@ -184,4 +201,21 @@ fn ruled(s: &SiteShared, core: &Core, is_up: &dyn Fn(&str) -> bool) -> Vec<Condi
         })
     };
     s.site.alerts.iter().filter_map(judge).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_is_told_in_the_words_of_the_clock_that_stands_still() {
+        let minute = Span::minutes(1);
+        let text = |clock, age_s: f64, pace| silent(clock, Some(age_s), pace).map(|s| s.0);
+        assert!(text(ClockSource::Bms, 151.0, minute).is_some_and(|t| t.contains("heartbeat")));
+        assert!(text(ClockSource::Host, 151.0, minute).is_some_and(|t| !t.contains("heartbeat")));
+        assert_eq!(text(ClockSource::Host, 149.0, minute), None, "two and a half of its beats");
+        assert_eq!(text(ClockSource::Host, 1e6, Span::ZERO), None, "its pace is not known");
+        assert_eq!(text(ClockSource::Data, 1e6, minute), None);
+        assert_eq!(silent(ClockSource::Bms, None, minute), None, "it has never spoken");
+    }
 }

@@ -58,7 +58,13 @@ fn look(backend: &ServiceBackend, site: &SiteShared, free: Option<u64>) -> Vec<(
     let now = core.ingest.clock().unwrap_or_else(host_now);
     let found = conditions::conditions(site, &core, &status, free, &|id| book.is_up(id));
     drop(core);
-    book.look(now, found)
+    let before = book.left_out();
+    let changes = book.look(now, found);
+    // Said where it changes, not once a second.
+    if book.left_out() != before && book.left_out() > 0 {
+        tracing::warn!(site = site.id(), "{} alarms more than are kept: clear some of those that are up", book.left_out());
+    }
+    changes
 }
 
 /// Files what happened to an alarm.

@@ -5,7 +5,7 @@ use super::super::campaign::{self, outside as bus};
 use super::super::cli::EvaluateArgs;
 use super::super::config::{Config, Overrides};
 use super::super::service::{Service, StartOptions, listen, runtime};
-use super::outside::{arms, command, empty};
+use super::outside::{arms, command, empty, plant};
 use super::{OURS, write_json};
 use crate::event::MODE_CHANGES;
 use crate::sim::fault::FaultKind;
@@ -14,8 +14,20 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::Path;
 
+/// Refuses a word that is in no fault's name: a campaign without a run would find nothing wrong.
+fn known(words: &[String], kinds: &[FaultKind]) -> Result<(), String> {
+    match words.iter().find(|w| !kinds.iter().any(|k| k.name().contains(w.as_str()))) {
+        Some(odd) => {
+            let names: Vec<&str> = kinds.iter().map(|k| k.name()).collect();
+            Err(format!("--fault {odd:?} is in the name of none of: {}", names.join(", ")))
+        }
+        None => Ok(()),
+    }
+}
+
 /// A fault campaign on the simulated plants.
 pub fn simulated(args: &EvaluateArgs, n: usize) -> Result<(), String> {
+    known(&args.faults, &FaultKind::ALL)?;
     let bar = indicatif::ProgressBar::new(n as u64);
     let outcomes = campaign::run(n, args.seed, &args.faults, &|_| bar.inc(1))?;
     bar.finish_and_clear();
@@ -33,7 +45,8 @@ pub fn simulated(args: &EvaluateArgs, n: usize) -> Result<(), String> {
 
 /// A fault campaign on an outside plant: learnt once, then one run a fault.
 pub fn outside(args: &EvaluateArgs, plant_command: &str, n: usize) -> Result<(), String> {
-    let plant: Vec<String> = plant_command.split_whitespace().map(str::to_owned).collect();
+    let plant = plant(plant_command)?;
+    known(&args.faults, &bus::KINDS)?;
     let fixed = arms(args)?.into_iter().next().map(|a| a.1).unwrap_or_default();
     let dir = args.data_dir.join("evaluate").join("campaign");
     empty(&dir)?;
@@ -138,4 +151,17 @@ fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
         if entry.file_type()?.is_dir() { copy_folder(&entry.path(), &into)? } else { std::fs::copy(entry.path(), into).map(|_| ())? }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_names_no_fault_is_refused_with_the_names() {
+        let words = |w: &str| [w.to_owned()];
+        assert!(known(&[], &FaultKind::ALL).is_ok() && known(&words("pump"), &FaultKind::ALL).is_ok());
+        assert!(known(&words("pmup"), &FaultKind::ALL).unwrap_err().contains("lost pump"));
+        assert!(known(&words("pump"), &bus::KINDS).is_err(), "a bus cannot make it");
+    }
 }

@@ -9,13 +9,19 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-/// The plant's own policies and this service, on the plant's command.
-pub fn policies(args: &EvaluateArgs, plant_command: &str) -> Result<(), String> {
-    let arms = arms(args)?;
-    let plant: Vec<String> = plant_command.split_whitespace().map(str::to_owned).collect();
+/// The program and the arguments of the plant's command.
+pub fn plant(command: &str) -> Result<Vec<String>, String> {
+    let plant: Vec<String> = command.split_whitespace().map(str::to_owned).collect();
     if plant.is_empty() {
         return Err("--plant: give the command that runs the plant, such as \"python3 ../shared/plants/liquid_hall.py --days 14\"".into());
     }
+    Ok(plant)
+}
+
+/// The plant's own policies and this service, on the plant's command.
+pub fn policies(args: &EvaluateArgs, plant_command: &str) -> Result<(), String> {
+    let arms = arms(args)?;
+    let plant = plant(plant_command)?;
     let broker = EmbeddedBroker::start()?;
     let mut runs: Vec<Run> = Vec::new();
     for seed in (0..u64::from(args.seeds.max(1))).map(|k| args.seed + k) {

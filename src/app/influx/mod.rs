@@ -5,7 +5,7 @@ mod mirror;
 mod settings;
 
 pub use history::History;
-pub use mirror::{Mirror, MirrorState};
+pub use mirror::Mirror;
 pub use settings::InfluxSettings;
 
 use super::config::Config;

@@ -113,10 +113,13 @@ impl Shelf {
     /// Gives the folder its name; from here on the report is there.
     ///
     /// # Errors
-    /// The disk or its rights.
+    /// The disk or its rights; more than [`FILES_MAX`] files.
     pub fn finish(&self, report: &mut Report, paths: &[PathBuf]) -> Result<(), String> {
         let aside = self.aside(&report.id);
-        for path in paths.iter().take(FILES_MAX) {
+        if paths.len() > FILES_MAX {
+            return Err(format!("{} files are more than the {FILES_MAX} that one report may have; order it for fewer sites", paths.len()));
+        }
+        for path in paths {
             let name = path.file_name().and_then(|n| n.to_str()).filter(|n| plain_name(n));
             let name = name.ok_or_else(|| format!("{}: a file of this name cannot be given out", path.display()))?.to_owned();
             let (bytes, digest) = weighed(path).map_err(|e| failed(path, e))?;

@@ -224,10 +224,17 @@ impl Loop {
 
     /// Tells the service which GPUs are free and what runs and waits; what fails is said and tried at the next pass.
     fn tell(&mut self, nodes: &[Node]) {
-        let (jobs, _) = cluster::jobs(&self.args.jobs_from).unwrap_or_else(|e| {
-            tracing::warn!("{e}");
-            (vec![], 0)
-        });
+        let (jobs, bad) = match cluster::jobs(&self.args.jobs_from) {
+            Ok(read) => read,
+            Err(e) => {
+                // Without jobs the service would take the machine for empty: what it knows stands.
+                tracing::warn!("{e}; the service is told nothing");
+                return;
+            }
+        };
+        if bad > 0 {
+            tracing::warn!("{bad} jobs could not be read and are left out");
+        }
         let now_s = host_now().0 / 1000;
         let told = Occupancy {
             site: self.args.site.clone(),

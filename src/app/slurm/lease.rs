@@ -34,14 +34,21 @@ fn locked<T>(dir: &Path, work: impl FnOnce() -> Result<T, String>) -> Result<T, 
     out
 }
 
-fn read(dir: &Path) -> Option<Lease> {
-    serde_json::from_slice(&std::fs::read(dir.join("lease.json")).ok()?).ok()
+/// The lease that is there. One that cannot be read may be somebody's: it is an error, not none.
+fn read(dir: &Path) -> Result<Option<Lease>, String> {
+    let path = dir.join("lease.json");
+    let fail = |e: &dyn std::fmt::Display| format!("{}: {e}; move it away if nobody else keeps the weights", path.display());
+    match std::fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|e| fail(&e)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(fail(&e)),
+    }
 }
 
 /// Takes or renews the lease; `Ok(Some(other))` = somebody else has it.
 pub fn take(dir: &Path, holder: &str, now: Timestamp, length: Span) -> Result<Option<Lease>, String> {
     locked(dir, || {
-        if let Some(other) = read(dir).filter(|l| l.holder != holder && l.until > now) {
+        if let Some(other) = read(dir)?.filter(|l| l.holder != holder && l.until > now) {
             return Ok(Some(other));
         }
         let lease = Lease { holder: holder.to_owned(), until: now + length };
@@ -53,7 +60,7 @@ pub fn take(dir: &Path, holder: &str, now: Timestamp, length: Span) -> Result<Op
 /// Gives the lease up, if it is ours.
 pub fn release(dir: &Path, holder: &str) -> Result<(), String> {
     locked(dir, || {
-        if read(dir).is_some_and(|l| l.holder == holder) {
+        if read(dir)?.is_some_and(|l| l.holder == holder) {
             let _ = std::fs::remove_file(dir.join("lease.json"));
         }
         Ok(())
@@ -78,6 +85,16 @@ mod tests {
         assert!(take(&dir, "a", at(113), Span::seconds(60)).unwrap().is_some());
         release(&dir, "b").unwrap();
         assert_eq!(take(&dir, "a", at(114), Span::seconds(60)).unwrap(), None);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_lease_that_cannot_be_read_is_nobodys_to_take() {
+        let dir = std::env::temp_dir().join(format!("tramuntana-lease-torn-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("lease.json"), "{").unwrap();
+        let why = take(&dir, "a", Timestamp(0), Span::seconds(60)).unwrap_err();
+        assert!(why.contains("lease.json"), "{why}");
         std::fs::remove_dir_all(&dir).unwrap();
     }
 

@@ -50,7 +50,7 @@ impl Controller {
             if let (Some(track), Some(memory)) = (self.tracks.get_mut(i), self.memory.get_mut(i)) {
                 track.asked = Some((at, value));
                 track.changed_at = Some(at);
-                memory.sent(at, value, value);
+                memory.inherit(at, value);
             }
         }
     }
@@ -84,5 +84,22 @@ mod tests {
         assert_eq!((b.wanted(), b.orders(), b.asked(0)), (wanted, a.orders(), Some((first.lo, Timestamp(3)))));
         a.take_over(None);
         assert_eq!(a.wanted(), wanted, "what it wanted itself, where nobody tells");
+    }
+
+    #[test]
+    fn an_approval_of_some_setpoints_is_read_again_and_dwell_counts_from_the_others_request() {
+        let site = SiteFile::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("sensors/bsc-hq/site.toml")).unwrap();
+        let (mut a, mut b) = (Controller::new(&site, Timestamp(0)), Controller::new(&site, Timestamp(0)));
+        let mut targets = vec![None; site.actuators.len()];
+        targets[0] = Some(31.0);
+        let approval = Approval { recommendation: "r".into(), who: "Maria".into(), why: String::new(), at: Timestamp(1), targets };
+        a.approval = Some(approval.clone());
+        a.tracks[0].ask(Timestamp(60_000), 31.0, 30.0);
+        let text = serde_json::to_string(&a.handed()).unwrap();
+        b.take_over(Some(serde_json::from_str(&text).unwrap()));
+        assert_eq!(b.approval(), Some(&approval));
+        let dwell = crate::time::Span::minutes(20);
+        let switched = |at: i64| b.memory[0].may_switch(Timestamp(at), dwell);
+        assert_eq!([switched(60_000 + 19 * 60_000), switched(60_000 + 20 * 60_000)], [false, true]);
     }
 }

@@ -38,7 +38,7 @@ impl Controller {
             return None;
         }
         let asked = self.tracks.get(i).is_some_and(|t| t.asked.is_some());
-        let approved = self.approval.as_ref().and_then(|p| p.targets.get(i).copied()).filter(|v| v.is_finite());
+        let approved = self.approval.as_ref().and_then(|p| p.targets.get(i).copied().flatten());
         Some(match (operation, approved) {
             (Operation::Advise, Some(target)) => target,
             _ if asked => a.default,

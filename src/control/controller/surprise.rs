@@ -72,7 +72,7 @@ impl Surprise {
 
     /// Takes the shadows to now; their values with the model's error, where the loads of the time between are known.
     fn cast(&mut self, view: &View, model: &dyn Predict) -> Option<Vec<(f64, f64)>> {
-        let loads_kw: Vec<f64> = view.site.loads().into_iter().map(|l| view.role(l).value).collect();
+        let loads_kw: Vec<f64> = view.site.loads().map(|l| view.role(l).value).collect();
         let in_force = view.in_force();
         if loads_kw.iter().chain(&in_force).any(|v| !v.is_finite()) {
             return None;

@@ -70,6 +70,8 @@ struct Look<'a> {
     state: PlantState,
     dew_c: f64,
     sigmas: f64,
+    /// The most that each load can be, kW, where the racks tell.
+    ratings_kw: Vec<Option<f64>>,
 }
 
 /// The slots of the outlook; `reach_kw` is how much load may come at most. Empty where the view or the model cannot tell.
@@ -88,6 +90,7 @@ pub fn slots(view: &View, outlook: &Outlook, model: &dyn Predict, reach_kw: f64)
         state: PlantState { in_force: view.in_force(), limited: view.site.limits.iter().map(|l| view.role(&l.role).value).collect() },
         dew_c: if dew.is_known() { dew.value } else { view.weather.dew_point_c },
         sigmas: Tuning::default().sigmas,
+        ratings_kw: view.site.loads().map(|l| view.site.rating_kw(l, std::iter::empty())).collect(),
     };
     if look.state.in_force.iter().any(|v| !v.is_finite()) {
         return vec![];
@@ -169,12 +172,11 @@ pub fn leak_per_k(view: &View, outlook: &Outlook, model: &dyn Predict) -> f64 {
 impl Look<'_> {
     /// Loads of the whole times `factor`. One rack's own grows with them no further than its rating: then others fill up.
     fn loads_kw(&self, p50_kw: &[f64], factor: f64) -> Vec<f64> {
-        let site = &self.view.site;
-        let grown = |(load, kw): (&str, &f64)| match site.rating_kw(load, std::iter::empty()) {
+        let grown = |(rating, kw): (&Option<f64>, &f64)| match rating {
             Some(rating) => (kw * factor).min(rating.max(*kw)),
             None => kw * factor,
         };
-        site.loads().into_iter().zip(p50_kw).map(grown).collect()
+        self.ratings_kw.iter().zip(p50_kw).map(grown).collect()
     }
 
     fn roll(&self, setpoints: &[f64], factor: f64, n: usize) -> Vec<Outcome> {

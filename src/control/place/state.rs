@@ -39,6 +39,8 @@ pub struct State<'a> {
     domain_free: Vec<u32>,
     /// Per rack, the row of its domain.
     rows: Vec<usize>,
+    /// Per site, the caps that all of its racks count under.
+    common: Vec<Vec<usize>>,
     /// Racks looked at, times slots: the search's budget is counted in these.
     pub work: u64,
     /// Per cap: its least room, kW, and the look ([`State::looks`]) that found it. Racks share caps.
@@ -103,6 +105,7 @@ impl<'a> State<'a> {
             domains,
             domain_free,
             rows,
+            common: (0..p.sites.len()).map(|site| common_caps(p, site)).collect(),
             work: 0,
             held: vec![(0, 0.0); p.caps.len()],
             looks: 0,
@@ -247,8 +250,8 @@ impl<'a> State<'a> {
     }
 
     /// Fills racks in the order given, into `laid`; false where they do not hold the job.
-    fn fill(&self, order: &[(usize, u32)], ask: &Ask, start: usize, laid: &mut Vec<(usize, u32)>, spent: &mut Vec<(usize, f64)>) -> bool {
-        let (until, chunk_kw) = (self.until(ask, start), f64::from(ask.chunk) * ask.kw_per_gpu);
+    fn fill(&self, order: &[(usize, u32)], ask: &Ask, laid: &mut Vec<(usize, u32)>, spent: &mut Vec<(usize, f64)>) -> bool {
+        let chunk_kw = f64::from(ask.chunk) * ask.kw_per_gpu;
         let mut left = ask.chunks();
         laid.clear();
         spent.clear();
@@ -304,7 +307,7 @@ impl<'a> State<'a> {
         let extra = |r: usize| p.racks[r].extra;
         let mut best: Option<(f64, Vec<(usize, u32)>)> = None;
         let mut offer = |s: &State, order: &[(usize, u32)]| {
-            if s.fill(order, ask, start, laid, spent) {
+            if s.fill(order, ask, laid, spent) {
                 laid.sort_unstable();
                 let kwh = s.racks_kwh(ask, laid);
                 if best.as_ref().is_none_or(|(b, _)| kwh < *b - 1e-9) {
@@ -365,8 +368,15 @@ impl<'a> State<'a> {
     /// The cheapest racks found at one site from one start on.
     fn at(&mut self, ask: &Ask, site: usize, start: usize, forbidden: Forbidden) -> Option<(f64, Vec<(usize, u32)>)> {
         let all_h = ask.slots as f64 * self.p.hours();
+        let (k, need, until) = (self.p.slots, ask.gpus, self.until(ask, start));
+        // What the whole site has no room for, no rack of it takes (up to the rounding that `chunks` allows). Its racks count as looked at.
+        if self.common[site].iter().any(|&c| self.least_room(c, start, until) + 1e-6 < ask.kw()) {
+            let mine = |d: &&Domain| ask.partitions.get(d.partition).copied().unwrap_or(false);
+            let racks = self.domains[site].iter().filter(mine).map(|d| d.racks.len()).sum::<usize>();
+            self.work += (racks * (until - start)) as u64;
+            return None;
+        }
         let domains = std::mem::take(&mut self.domains[site]);
-        let (k, need) = (self.p.slots, ask.gpus);
         let mut best: Option<(f64, Vec<(usize, u32)>)> = None;
         for d in &domains {
             // Cheapest first: those behind cost no less by their racks, though one may do with fewer of them.
@@ -379,7 +389,14 @@ impl<'a> State<'a> {
                 continue;
             }
             self.work += 1;
-            if self.domain_free[d.row * k + start] < need || best.as_ref().is_some_and(|(b, _)| d.least_kwh(ask, all_h) >= *b) {
+            let row = &self.domain_free[d.row * k + start..d.row * k + until];
+            if row[0] < need || best.as_ref().is_some_and(|(b, _)| d.least_kwh(ask, all_h) >= *b) {
+                continue;
+            }
+            // What its racks hold through all slots is at most what they hold together in the fullest one. They count as looked at:
+            // an effort finds the same as without this short cut.
+            if row.iter().any(|free| *free < need) {
+                self.work += (d.racks.len() * (until - start)) as u64;
                 continue;
             }
             if let Some((kwh, racks)) = self.lay(&d.racks, ask, start)
@@ -399,6 +416,15 @@ impl<'a> State<'a> {
         self.domains[site] = domains;
         best
     }
+}
+
+fn common_caps(p: &Problem, site: usize) -> Vec<usize> {
+    let mut racks = p.racks.iter().filter(|r| r.site == site);
+    let first = racks.next().map_or(vec![], |r| r.caps.clone());
+    racks.fold(first, |mut caps, r| {
+        caps.retain(|c| r.caps.contains(c));
+        caps
+    })
 }
 
 /// Below this many racks a job that may leave its domain is always also tried over all of them.

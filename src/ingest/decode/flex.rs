@@ -5,6 +5,9 @@
 //! Invariants: nothing of a message is believed before its signature is verified with a key of the set; the algorithm is
 //! the key's, never the message's choice; `none` and symmetric algorithms do not exist here. A verified payload's numbers
 //! are flattened into dotted names; `{"value","unit"}` of power becomes one number in W, `start_time` and `end_time` epoch ms.
+//! Not prevented: replay. The event's `time` stands outside the signature, so that a recorded payload under a fresh time counts
+//! as new. Only where the claims have an `exp` (RFC 7519) is an event refused whose time is not before it: the broker must let
+//! nobody but the signer publish on the topic.
 
 use super::time;
 use super::{Batch, NESTING_MAX, Name, Value};
@@ -146,6 +149,10 @@ pub fn decode(keys: &Keys, payload: &[u8], batch: &mut Batch<'_>) -> Result<(), 
     let claims = keys.verified(&event.data)?;
     let claims: serde_json::Value = serde_json::from_slice(&claims).map_err(|_| "signed payload not JSON")?;
     let at = time::text(&event.time, TimeUnit::Rfc3339)?;
+    let expires_s = claims.get("exp").and_then(serde_json::Value::as_f64);
+    if expires_s.is_some_and(|exp| at.at.0 as f64 / 1e3 >= exp) {
+        return Err("signed claims expired");
+    }
     flatten(String::new(), &claims, 0, batch)?;
     batch.samples.iter_mut().for_each(|s| s.at = Some(at));
     Ok(())
@@ -284,13 +291,13 @@ mod tests {
             "hJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw"
         );
         let keys = Keys::parse(&format!(r#"{{"keys":[{{"kty":"RSA","n":"{n}","e":"AQAB"}}]}}"#)).unwrap();
+        // Signed until 18:43 that day; under a later time it was recorded.
+        let then = Some(1_300_819_320_000);
         assert_eq!(
-            take(&keys, &event(jws)).as_deref(),
-            Ok(&[
-                Seen::number("exp", 1_300_819_380.0, Some(1_784_000_000_000)),
-                Seen::number("http://example.com/is_root", 1.0, Some(1_784_000_000_000)),
-            ][..])
+            take(&keys, &event(jws).replace("2026-07-14T03:33:20Z", "2011-03-22T18:42:00Z")).as_deref(),
+            Ok(&[Seen::number("exp", 1_300_819_380.0, then), Seen::number("http://example.com/is_root", 1.0, then)][..])
         );
+        assert_eq!(take(&keys, &event(jws)), Err("signed claims expired"));
         assert!(take(&keys, &event(&jws.replace("cC4h", "cC5h"))).is_err());
     }
 

@@ -11,7 +11,7 @@ use super::time::{self, TimeSeed};
 use super::{Batch, NAME_MAX, NESTING_MAX, Name, Value, put_tag};
 use crate::site::{Source, TimeUnit};
 use crate::time::Stamp;
-use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt;
@@ -256,6 +256,12 @@ impl<'a> Visitor<'a> for ValueOf<'_, '_, 'a> {
         if self.depth >= NESTING_MAX {
             return Err(stop(self.fault, "nested too deep"));
         }
+        if self.key.len() > NAME_MAX {
+            // A name that is too long already would be copied for each value below it.
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            self.batch.refuse("name too long");
+            return Ok(());
+        }
         while let Some(key) = map.next_key_seed(Text)? {
             let key = Name::Made(format!("{}.{key}", &*self.key));
             map.next_value_seed(ValueOf { key, batch: self.batch, fault: self.fault, depth: self.depth + 1 })?;
@@ -266,6 +272,11 @@ impl<'a> Visitor<'a> for ValueOf<'_, '_, 'a> {
     fn visit_seq<A: SeqAccess<'a>>(self, mut seq: A) -> Result<(), A::Error> {
         if self.depth >= NESTING_MAX {
             return Err(stop(self.fault, "nested too deep"));
+        }
+        if self.key.len() > NAME_MAX {
+            while seq.next_element::<IgnoredAny>()?.is_some() {}
+            self.batch.refuse("name too long");
+            return Ok(());
         }
         for i in 0.. {
             let key = Name::Made(format!("{}.{i}", &*self.key));
@@ -343,5 +354,18 @@ mod tests {
         check("", "3", Err("message not as agreed"));
         assert!(seen(&source("format = \"json\""), &[b'{', 0xff, b'"']).is_err());
         check("", &format!("{{\"{}\":1}}", "k".repeat(NAME_MAX + 1)), Ok(&[]));
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_is_refused_once_and_not_made_longer() {
+        let long = "k".repeat(500_000);
+        let map = format!("{{{}}}", (0..50_000).map(|i| format!("\"{i}\":1")).collect::<Vec<_>>().join(","));
+        let list = format!("[{}1]", "1,".repeat(200_000));
+        for below in [map, list] {
+            let payload = format!("{{\"a\":1,\"{long}\":{below}}}");
+            let mut batch = Batch::default();
+            assert_eq!(decode(&source("format = \"json\""), payload.as_bytes(), &mut batch), Ok(()));
+            assert_eq!((batch.samples.len(), batch.refusals.as_slice()), (1, &[("name too long", 1)][..]));
+        }
     }
 }

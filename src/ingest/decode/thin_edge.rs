@@ -6,9 +6,9 @@
 
 use super::json::{self, Fault, Text, stop};
 use super::time::TimeSeed;
-use super::{Batch, Name, Value};
+use super::{Batch, NAME_MAX, Name, Value};
 use crate::site::TimeUnit;
-use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
 /// Decodes one message.
@@ -41,6 +41,12 @@ impl<'a> Visitor<'a> for Group<'_, '_, 'a> {
         f.write_str("an object of numbers")
     }
     fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
+        if self.name.as_ref().is_some_and(|group| group.len() > NAME_MAX) {
+            // A name that is too long already would be copied for each value below it.
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            self.batch.refuse("name too long");
+            return Ok(());
+        }
         let mut at = None;
         while let Some(key) = map.next_key_seed(Text)? {
             let name = match &self.name {
@@ -172,5 +178,14 @@ mod tests {
         check("[]", Err("message not as agreed"));
         check("{", Err("message not JSON"));
         assert_eq!(decode("te/device/cdu1///e/alarm", b"{}", &mut Batch::default()), Err("topic not of a measurement"));
+    }
+
+    #[test]
+    fn a_group_whose_name_is_too_long_is_refused_once() {
+        let group = (0..50_000).map(|i| format!("\"{i}\":1")).collect::<Vec<_>>().join(",");
+        let payload = format!("{{\"a\":1,\"{}\":{{{group}}}}}", "k".repeat(500_000));
+        let mut batch = Batch::default();
+        assert_eq!(decode("te/device/cdu1///m/env", payload.as_bytes(), &mut batch), Ok(()));
+        assert_eq!((batch.samples.len(), batch.refusals.as_slice()), (1, &[("name too long", 1)][..]));
     }
 }

@@ -68,14 +68,6 @@ impl BrokerAddress {
         };
         Ok(BrokerAddress { host: host.into(), port, tls, user: user.filter(|u| !u.is_empty()), password })
     }
-
-    /// The same broker with a password from elsewhere (an environment variable, a file).
-    pub fn with_password(mut self, password: Option<String>) -> BrokerAddress {
-        if password.is_some() {
-            self.password = password;
-        }
-        self
-    }
 }
 
 impl fmt::Display for BrokerAddress {

@@ -144,14 +144,12 @@ impl MqttLink {
         }
         let mut batch = Batch::default();
         let lost = self.exchange(&mut stream, outbox, &mut batch, now, was_up).await;
+        // What was read before the loss is still good, however it came; its receipt will find the connection gone.
+        if lost.is_some() && !batch.is_empty() {
+            let _ = self.deliveries.send(batch.take(outbox)).await;
+        }
         match lost {
-            // What was read before the loss is still good; its receipt will find the connection gone.
-            Some(Lost::Connection(e)) => {
-                if !batch.is_empty() {
-                    let _ = self.deliveries.send(batch.take(outbox)).await;
-                }
-                Some(LinkError::of_stream(broker, &e))
-            }
+            Some(Lost::Connection(e)) => Some(LinkError::of_stream(broker, &e)),
             Some(Lost::Silence) => Some(LinkError::Timeout { broker }),
             Some(Lost::Ended(code)) => Some(LinkError::ended(broker, code)),
             Some(Lost::NotGranted) => Some(LinkError::SubscriptionRefused { broker, filter: self.options.filters.join(", ") }),

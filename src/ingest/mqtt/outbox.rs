@@ -90,7 +90,9 @@ pub enum SendRefused {
     Down { topic: String },
     #[error("{topic}: not sent: too many messages already wait for the broker")]
     Full { topic: String },
-    #[error("{topic}: not sent: it is neither under BMS/v1/{us}/Value/ nor a request to a Sparkplug edge")]
+    #[error("{topic}: not sent: its topic or its {bytes} bytes are too long for one message")]
+    TooLong { topic: String, bytes: usize },
+    #[error("{topic}: not sent: it is neither under BMS/v1/{us}/Value/ nor a request to a Sparkplug edge, an alarm or a lease of ours")]
     NotOurs { topic: String, us: String },
 }
 
@@ -138,8 +140,11 @@ impl Publisher {
         if w.closed {
             return Err(SendRefused::Down { topic: out.topic });
         }
-        if w.bytes.len() > MESSAGES_MAX || !frame::publish(self.version, &out.topic, out.payload.as_ref(), retain, &mut w.bytes) {
+        if w.bytes.len() > MESSAGES_MAX {
             return Err(SendRefused::Full { topic: out.topic });
+        }
+        if !frame::publish(self.version, &out.topic, out.payload.as_ref(), retain, &mut w.bytes) {
+            return Err(SendRefused::TooLong { topic: out.topic, bytes: out.payload.len() });
         }
         drop(w);
         outbox.ready.notify_one();

@@ -102,10 +102,6 @@ impl Variables {
         z.extend_from_slice(&weather);
         z.resize(self.len(), 0.0);
     }
-
-    pub fn of_row(&self, r: &Row, z: &mut Vec<f64>) {
-        self.fill(&r.in_force, &r.loads_kw, 1.0, weather_of(r), z);
-    }
 }
 
 pub fn weather_of(r: &Row) -> [f64; 3] {

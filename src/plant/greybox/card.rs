@@ -174,6 +174,7 @@ fn inconsistent(m: &GreyBox) -> bool {
         && v.loads.iter().all(|(i, _)| *i < b.loads())
         && m.ranges.len() == n
         && m.motion_most.len() == motion::len(v)
+        && m.motion_most.iter().all(|most| *most >= 0.0)
         && m.meters.iter().all(|x| x.motion.len() == motion::len(v))
         && m.limits.len() == b.limits.len()
         && m.it.per_load.len() == v.loads.len()

@@ -52,13 +52,20 @@ impl Term {
 /// A limited role: linear in variables and in load per flow.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Limited {
+    /// NaN where the data do not tell, which JSON has no number for.
+    #[serde(deserialize_with = "nan_where_null")]
     pub intercept: f64,
     pub terms: Vec<(f64, Part)>,
     /// Share of the value before that remains after one step of [`GreyBox::step`].
     pub keep: f64,
+    #[serde(deserialize_with = "nan_where_null")]
     pub sigma: f64,
     /// +1: bounded above; −1: below; 0: both.
     pub side: i8,
+}
+
+fn nan_where_null<'d, D: serde::Deserializer<'d>>(d: D) -> Result<f64, D::Error> {
+    Ok(Option::<f64>::deserialize(d)?.unwrap_or(f64::NAN))
 }
 
 /// What a limited role is linear in.

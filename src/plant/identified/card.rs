@@ -188,6 +188,7 @@ fn inconsistent(m: &IdentifiedModel) -> Option<String> {
             let linear = m.meters.iter().map(|x| &x.linear).chain(m.limits.iter().map(|x| &x.linear));
             all(linear.into_iter().all(|l| l.weights.len() == features && finite(l)), "weights and features differ in number")
         })
+        .or_else(|| all(m.limits.iter().all(|l| l.seen.0 <= l.seen.1), "the range of a limit runs backwards"))
         .or_else(|| {
             all(m.limits.len() == b.limits.len() && m.meters.iter().all(|x| x.meter < b.meters.len()), "limits or meters differ in number")
         })

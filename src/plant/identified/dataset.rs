@@ -63,7 +63,7 @@ impl Binding {
             kinds: site.actuators.iter().map(kind).collect(),
             acts_on: site.actuators.iter().map(|a| site.loops.iter().position(|l| l.id == a.loop_id).unwrap_or(0)).collect(),
             loops: site.loops.iter().map(|l| l.id.clone()).collect(),
-            own_loads: site.own_loads().into_iter().map(str::to_owned).collect(),
+            own_loads: site.own_loads().map(str::to_owned).collect(),
             limits: site.limits.iter().map(|l| l.id.clone()).collect(),
             roles: site.limits.iter().map(|l| l.role.clone()).collect(),
             meters: site.meters.iter().map(|m| m.id.clone()).collect(),

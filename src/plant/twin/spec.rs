@@ -167,6 +167,12 @@ pub struct TwinSpec {
     pub trim_points: u32,
 }
 
+/// What a limit of the twin may be of.
+pub const JUDGED: [&str; 7] =
+    ["gpu", "fws_supply", "tcs_supply_over_dew_point", "cold_supply_over_dew_point", "room_air", "tcs_return", "tcs_flow"];
+/// Most CDUs of a hall.
+pub const CDUS_MAX: usize = 32;
+
 impl TwinSpec {
     pub fn load(path: &Path) -> Result<TwinSpec, TwinSpecError> {
         let text = std::fs::read_to_string(path).map_err(|why| TwinSpecError::Unreadable { path: path.into(), why })?;
@@ -190,6 +196,13 @@ impl TwinSpec {
             if let Some(c) = g.cdus.iter().find(|c| !spec.cdus.iter().any(|x| x.id == **c)) {
                 return fail(format!("racks {:?} hang on CDU {c:?}, which is not there", g.prefix));
             }
+        }
+        if spec.cdus.is_empty() || spec.cdus.len() > CDUS_MAX {
+            return fail(format!("{} CDUs; 1 to {CDUS_MAX}", spec.cdus.len()));
+        }
+        // A limit of a name that nobody judges would be kept whatever happens.
+        if let Some(l) = spec.limits.iter().find(|l| !JUDGED.contains(&l.of.as_str())) {
+            return fail(format!("limit {:?}: of = {:?} is not judged; one of {}", l.id, l.of, JUDGED.join(", ")));
         }
         if spec.step_s == 0 || spec.step_s > 60 {
             return fail(format!("step_s = {}; 1 to 60 s", spec.step_s));

@@ -1,7 +1,7 @@
 //! One step of the plant, and its true state.
 
 use super::physics as ph;
-use super::spec::{RejectionKind, RejectionSpec, TwinSpec};
+use super::spec::{CDUS_MAX, RejectionKind, RejectionSpec, TwinSpec};
 use super::{COLD_SUPPLY, FWS_SUPPLY, TCS_FLOW, TCS_SUPPLY};
 use crate::signal::weather::Weather;
 use std::sync::Arc;
@@ -61,10 +61,6 @@ impl Truth {
     /// Hottest GPU of the hall, °C.
     pub fn hottest_gpu_c(&self) -> f64 {
         self.rack_hottest_c.iter().copied().fold(f64::NEG_INFINITY, f64::max)
-    }
-    /// Warmest TCS supply over the CDUs, °C.
-    pub fn tcs_supply_c(&self) -> f64 {
-        self.cdu_supply_c.iter().copied().fold(f64::NEG_INFINITY, f64::max)
     }
     pub fn tcs_supply_least_c(&self) -> f64 {
         self.cdu_supply_c.iter().copied().fold(f64::INFINITY, f64::min)
@@ -213,7 +209,7 @@ impl Twin {
         let flow = t.tcs_flow_fraction.max(0.05);
         // The racks hang on one header: those of a CDU that is lost are carried by the others, and all get less flow.
         let out = Arc::clone(&self.outage);
-        let cdus = spec.cdus.len().min(32);
+        let cdus = spec.cdus.len().min(CDUS_MAX);
         let at_work = (0..cdus).filter(|c| !out.is_lost(*c)).count().max(1);
         let lost = at_work < cdus;
         let header_flow = (0..cdus).map(|c| out.flow(c, flow)).sum::<f64>().max(0.05) / cdus.max(1) as f64;
@@ -224,7 +220,7 @@ impl Twin {
 
         // Racks: work and leakage to heat, chips above coolant.
         let mut air_heat_kw = 0.0;
-        let mut cdu_heat_kw = [0.0_f64; 32];
+        let mut cdu_heat_kw = [0.0_f64; CDUS_MAX];
         t.it_kw = 0.0;
         for (i, dynamic_kw) in rack_dynamic_kw.iter().enumerate().take(t.rack_kw.len()) {
             let (group, cdu) = (&spec.rack_groups[self.rack_group[i]], self.rack_cdu[i]);

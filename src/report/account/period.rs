@@ -37,7 +37,10 @@ impl Period {
         let zone = TimeZone::get(zone_name).map_err(|e| bad(&e.to_string()))?;
         let (a, b) = text.split_once("..").ok_or_else(|| bad("has no `..`"))?;
         let edge = |t: &str| -> Result<Timestamp, PeriodError> {
-            if let Ok(date) = t.trim().parse::<Date>() {
+            // A date is also read out of an instant, which is longer.
+            if t.trim().len() == 10
+                && let Ok(date) = t.trim().parse::<Date>()
+            {
                 let at = date.to_zoned(zone.clone()).map_err(|e| bad(&e.to_string()))?;
                 return Ok(Timestamp(at.timestamp().as_millisecond()));
             }

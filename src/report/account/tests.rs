@@ -199,5 +199,7 @@ fn days_of_the_clock_change_have_23_and_25_hours() {
     assert_eq!((autumn.grid.hours(), autumn.local(autumn.grid.from)), (25.0, "2025-10-26T00:00:00+02:00".into()));
     let leap = Period::parse("2024-02-29..2024-03-01", "Europe/Madrid").unwrap();
     assert_eq!(leap.grid.hours(), 24.0);
+    let morning = Period::parse("2026-01-01T06:00:00+01:00..2026-01-02", "Europe/Madrid").unwrap();
+    assert_eq!((morning.grid.hours(), morning.local(morning.grid.from)), (18.0, "2026-01-01T06:00:00+01:00".into()));
     assert!(Period::parse("2025-01-01T00:07:00Z..2025-02-01", "UTC").unwrap_err().to_string().contains("quarter-hour"));
 }

@@ -81,11 +81,11 @@ fn one(v: &Value) -> Option<Option<Job>> {
     // Where the cluster does not account for GPUs, the job's own lists tell.
     let detail = || {
         let all = v.get("gres_detail").and_then(Value::as_array).filter(|a| !a.is_empty())?;
-        Some(all.iter().filter_map(Value::as_str).map(gres).sum::<u32>()).filter(|n| *n > 0)
+        Some(all.iter().filter_map(Value::as_str).map(gres).fold(0, u32::saturating_add)).filter(|n| *n > 0)
     };
     let per_node = || {
         let each = gres(text("tres_per_node").split(':').skip_while(|w| *w == "gres").collect::<Vec<_>>().join(":").as_str());
-        Some(each * u32::try_from(v.get("node_count").and_then(number).unwrap_or(1).max(1)).unwrap_or(1)).filter(|n| *n > 0)
+        Some(each.saturating_mul(u32::try_from(v.get("node_count").and_then(number).unwrap_or(1).max(1)).unwrap_or(1))).filter(|n| *n > 0)
     };
     let told = tres.iter().find_map(|t| gpus(t)).or_else(|| listed("allocated")).or_else(|| listed("requested"));
     let count = told.or_else(detail).or_else(per_node).unwrap_or(0);
@@ -98,7 +98,7 @@ fn one(v: &Value) -> Option<Option<Job>> {
         waits,
         start_s: when("start_time"),
         end_s: when("end_time"),
-        latest_start_s: if deadline > 0 { deadline - 60 * limit_min } else { 0 },
+        latest_start_s: if deadline > 0 { deadline.saturating_sub(limit_min.saturating_mul(60)) } else { 0 },
     }))
 }
 

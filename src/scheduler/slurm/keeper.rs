@@ -77,6 +77,8 @@ impl Keeper {
                 features: ours_left_out(&node.features),
                 ..Kept::default()
             });
+            // Ours are told apart by their name: what an administrator adds or takes away meanwhile stays so.
+            kept.features = ours_left_out(&node.features);
             let lost = kept.set.is_some_and(|w| w != node.weight);
             if lost && node.weight != kept.weight {
                 kept.weight = node.weight;
@@ -123,7 +125,8 @@ impl Keeper {
         let kept = self.nodes.get_mut(&node.name)?;
         let set = kept.set.take()?;
         kept.asked = None;
-        let features = (use_features || ours_left_out(&node.features) != node.features).then(|| kept.features.clone());
+        let theirs_only = ours_left_out(&node.features);
+        let features = (use_features || theirs_only != node.features).then_some(theirs_only);
         let same = node.weight == kept.weight && features.as_ref().is_none_or(|f| *f == node.features);
         // An administrator's hand in between stays.
         let theirs = node.weight != set && node.weight != kept.weight;

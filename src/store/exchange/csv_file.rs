@@ -123,7 +123,7 @@ pub fn import_csv(file: impl Read, intake: &mut dyn Intake) -> Result<(), String
                 let unit = unit.map(field).unwrap_or_default().to_owned();
                 intake.take(Sample { path: from_plain(field(path)).to_owned(), unit, at, value, quality: Quality(marks) })?;
             }
-            (None, ..) => intake.refuse(line, "its time cannot be read".into()),
+            (None, ..) => intake.refuse(line, "its time cannot be read; write epoch ms, or an instant such as 2026-07-14T13:00:00Z".into()),
             (_, None, _) => intake.refuse(line, format!("value {:?} is no number", field(value))),
             (_, _, None) => intake.refuse(line, "its quality is no whole number".into()),
             _ => intake.refuse(line, "it names no point".into()),
