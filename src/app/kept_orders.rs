@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn a_restart_forgets_no_order_and_a_changed_site_file_speaks_first() {
-        let dir = std::env::temp_dir().join(format!("tramuntana-orders-{}", std::process::id()));
+        let dir = std::env::temp_dir().join(format!("tramuntana-kept-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
         let store = Embedded::open(&dir).unwrap();
         let mut site = SiteFile::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("sensors/bsc-hq/site.toml")).unwrap();
