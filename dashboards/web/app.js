@@ -36,7 +36,7 @@ function siteRecommendation(s) {
   else {
     const e = r.expects, parts = [];
     if (r.items.length) parts.push(t("Expected over {0} h: saves {1} ± {2} kWh against the fixed setpoints, {3} kWh against holding", num(e.horizon_h, 1), num(e.saves_vs_fixed_kwh, 0), num(e.plus_minus_kwh, 0), num(e.saves_vs_hold_kwh, 0)));
-    if (known(e.least_margin)) parts.push(t("least margin {0} to {1}", num(e.least_margin, 1), e.least_margin_limit));
+    if (known(e.least_margin)) parts.push(t("least margin {0} to {1}", `${num(e.least_margin, 1)} ${e.least_margin_unit}`.trim(), e.least_margin_limit));
     if (!e.feasible) parts.push(t("no plan keeps every limit with its margin: this is the least violating way"));
     box.append(el("h3", {}, t("Recommendation · {0} · made {1}, valid until {2}", t(r.state.replace("_", " ")), clock(r.made_at), clock(r.valid_until))), el("p", {}, r.explanation));
     if (parts.length) box.append(el("p", {}, el("strong", {}, parts.join("; ") + ".")));

@@ -237,6 +237,8 @@ pub struct Expectation {
     pub kwh_per_gpu_hour: Option<f64>,
     /// Least distance to a limit over the horizon, in that limit's unit.
     pub least_margin: Option<f64>,
+    /// Its unit.
+    pub least_margin_unit: String,
     /// Name of that limit; empty where none is near.
     pub least_margin_limit: String,
     /// False where no plan keeps every limit with its margin.

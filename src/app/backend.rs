@@ -242,6 +242,7 @@ impl ServiceBackend {
                 plus_minus_kwh: r.expects.plus_minus_kwh,
                 kwh_per_gpu_hour: r.expects.kwh_per_gpu_hour,
                 least_margin: r.expects.binding.as_ref().map(|b| b.margin),
+                least_margin_unit: r.expects.binding.as_ref().map_or_else(String::new, |b| b.unit.clone()),
                 least_margin_limit: r.expects.binding.as_ref().map_or_else(String::new, |b| b.name.clone()),
                 feasible: r.expects.feasible,
                 objective: objective_text(r.expects.objective).into(),

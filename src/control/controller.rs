@@ -428,8 +428,12 @@ impl Controller {
         let p = acted;
         let horizon_h = self.tuning.step.as_hours_f64() * self.tuning.steps as f64;
         let known = |v: f64| v.is_finite().then_some(v);
-        let limit =
-            |(i, margin): (usize, f64)| view.site.limits.get(i).map(|l| Binding { limit: l.id.clone(), name: l.name.clone(), margin });
+        let limit = |(i, margin): (usize, f64)| {
+            view.site.limits.get(i).map(|l| {
+                let unit = view.role(&l.role).kind.step_unit().to_owned();
+                Binding { limit: l.id.clone(), name: l.name.clone(), margin, unit }
+            })
+        };
         let expects = Expects {
             horizon_h,
             plan_kwh: p.plan_kwh,

@@ -37,8 +37,8 @@ fn moved(from: f64, asked: f64, target: f64, unit: &str) -> String {
 }
 
 /// A distance to a limit, in its role's unit: of a temperature kelvins.
-fn distance(view: &View, limit: Option<&Limit>, value: f64) -> String {
-    let unit = limit.map_or("", |l| view.role(&l.role).kind.step_unit());
+fn distance(view: &View, limit: &Limit, value: f64) -> String {
+    let unit = view.role(&limit.role).kind.step_unit();
     if unit.is_empty() { format!("{value:.1}") } else { format!("{value:.1} {unit}") }
 }
 
@@ -63,13 +63,12 @@ pub fn explain(view: &View, plan: &Plan, items: &[Item], withheld: &[Withheld], 
         ));
     }
     if let Some(b) = &expects.binding {
-        let limit = view.site.limits.iter().find(|l| l.id == b.limit);
-        text.push_str(&format!("; least margin {} at {}", distance(view, limit, b.margin), b.name));
+        text.push_str(&format!("; least margin {} at {}", amount((10.0 * b.margin).round() / 10.0, &b.unit), b.name));
     }
     if let Some((l, loss, kept)) = plan.reserved.as_ref().and_then(|(i, loss, kept)| Some((view.site.limits.get(*i)?, loss, kept)))
         && *kept > l.margin
     {
-        text.push_str(&format!("; {} keeps {} for the loss of {loss}", l.name, distance(view, Some(l), *kept)));
+        text.push_str(&format!("; {} keeps {} for the loss of {loss}", l.name, distance(view, l, *kept)));
     }
     if !expects.feasible {
         text.push_str("; no plan keeps every limit with its margin: this is the one that comes nearest");

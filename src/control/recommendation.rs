@@ -35,6 +35,9 @@ pub struct Binding {
     pub name: String,
     /// Distance to the limit itself at the p90 load, in the limit's unit (a surprise is deducted, the model's error is not).
     pub margin: f64,
+    /// Its unit: of a temperature kelvins.
+    #[serde(default)]
+    pub unit: String,
 }
 
 /// What the plan is expected to bring over its horizon.

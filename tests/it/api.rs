@@ -105,6 +105,7 @@ impl Fake {
                 plus_minus_kwh: 38.0,
                 kwh_per_gpu_hour: Some(1.904),
                 least_margin: Some(1.4),
+                least_margin_unit: "K".into(),
                 least_margin_limit: "FWS supply, ASHRAE W40".into(),
                 feasible: true,
                 ..Expectation::default()
