@@ -92,7 +92,7 @@ const nextDay = (day) => new Date(Date.parse(day) + 86400000).toISOString().slic
   let after = before;
   for (let i = 0; i < 100 && after <= before; i++) { await page.waitForTimeout(200); after = Number(await ask("request")); }
   check("approve: requests go out on MQTT", after > before, `${before} before, ${after} after`);
-  await page.waitForFunction(() => [...document.querySelectorAll("#acts tbody tr")].some((r) => /approved/.test(r.textContent) && /A\. Operator/.test(r.textContent)), null, { timeout: 20000 });
+  await page.waitForFunction(() => [...document.querySelectorAll("#acts tbody tr")].some((r) => /approved/.test(r.textContent) && /A\. Operator/.test(r.textContent)), null, { timeout: 60000 });
   check("approve: it stands among what operators did", true);
   // Asked and in force meet on the same chart data that the page draws.
   await page.waitForFunction(async () => {
@@ -111,7 +111,7 @@ const nextDay = (day) => new Date(Date.parse(day) + 86400000).toISOString().slic
   await axe(page, "in a dialog");
   await page.click("#act-yes");
   await closed("loop");
-  await page.waitForFunction(() => [...document.querySelectorAll('details[data-key="bsc-hqloops"] tbody tr')].some((r) => /Facility water/.test(r.textContent) && /shadow/.test(r.cells[1].textContent)), null, { timeout: 20000 });
+  await page.waitForFunction(() => [...document.querySelectorAll('details[data-key="bsc-hqloops"] tbody tr')].some((r) => /Facility water/.test(r.textContent) && /shadow/.test(r.cells[1].textContent)), null, { timeout: 60000 });
   check("loop: one loop is in shadow", true);
 
   // A second point beside it, a closer look by key and by pointer, and both in one file.
