@@ -4,7 +4,7 @@
 use super::plan::Plan;
 use super::recommendation::{Expects, Item, Withheld};
 use super::view::View;
-use crate::site::{Actuator, Limit, Objective};
+use crate::site::{Actuator, Objective};
 
 /// A move below this is none: it would read as "25.5 → 25.5".
 const LEAST_MOVE: f64 = 5e-3;
@@ -36,9 +36,8 @@ fn moved(from: f64, asked: f64, target: f64, unit: &str) -> String {
     }
 }
 
-/// A distance to a limit, in its role's unit: of a temperature kelvins.
-fn distance(view: &View, limit: &Limit, value: f64) -> String {
-    let unit = view.role(&limit.role).kind.step_unit();
+/// A distance to a limit, with one decimal.
+fn distance(value: f64, unit: &str) -> String {
     if unit.is_empty() { format!("{value:.1}") } else { format!("{value:.1} {unit}") }
 }
 
@@ -63,12 +62,12 @@ pub fn explain(view: &View, plan: &Plan, items: &[Item], withheld: &[Withheld], 
         ));
     }
     if let Some(b) = &expects.binding {
-        text.push_str(&format!("; least margin {} at {}", amount((10.0 * b.margin).round() / 10.0, &b.unit), b.name));
+        text.push_str(&format!("; least margin {} at {}", distance(b.margin, &b.unit), b.name));
     }
     if let Some((l, loss, kept)) = plan.reserved.as_ref().and_then(|(i, loss, kept)| Some((view.site.limits.get(*i)?, loss, kept)))
         && *kept > l.margin
     {
-        text.push_str(&format!("; {} keeps {} for the loss of {loss}", l.name, distance(view, l, *kept)));
+        text.push_str(&format!("; {} keeps {} for the loss of {loss}", l.name, distance(*kept, view.role(&l.role).kind.step_unit())));
     }
     if !expects.feasible {
         text.push_str("; no plan keeps every limit with its margin: this is the one that comes nearest");

@@ -395,3 +395,15 @@ pub fn usable(r: &Row, has_dew_point: bool) -> bool {
     let weather = if has_dew_point { &weather[..] } else { &weather[..2] };
     r.in_force.iter().chain(&r.loads_kw).chain(&r.meters_kw).chain(weather).all(|v| v.is_finite())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_that_the_data_do_not_tell_is_written_and_read_again() {
+        let unknown = Limited { intercept: f64::NAN, terms: vec![], keep: 0.0, sigma: f64::INFINITY, side: 1 };
+        let again: Limited = serde_json::from_str(&serde_json::to_string(&unknown).unwrap()).unwrap();
+        assert!(!again.intercept.is_finite() && !again.sigma.is_finite() && again.side == 1);
+    }
+}

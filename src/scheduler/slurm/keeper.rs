@@ -182,6 +182,16 @@ mod tests {
         assert!(!k.holds_any() && k.restore(&[node("a", 7), node("b", 1)]).is_empty());
     }
 
+    #[test]
+    fn features_that_an_administrator_adds_or_takes_away_meanwhile_stay_so() {
+        let mut k = Keeper::new([10, 20, 30, 40, 50], true);
+        let with = |weight, features: &str| Node { features: features.into(), ..node("a", weight) };
+        k.follow(at(0), &[with(7, "ib")], &want(&[("a", 2)]));
+        assert!(k.follow(at(1), &[with(20, "ib,fast,tramuntana_band2")], &want(&[("a", 2)])).is_empty());
+        assert!(k.follow(at(2), &[with(20, "fast,tramuntana_band2")], &want(&[("a", 2)])).is_empty());
+        assert_eq!(k.restore(&[with(20, "fast,tramuntana_band2")])[0].features.as_deref(), Some("fast"));
+    }
+
     /// Hints that leap every minute, a clock that jumps, nodes that come and go, giving back in between.
     #[test]
     fn whatever_is_asked_a_node_changes_its_band_at_most_once_in_a_dwell() {
